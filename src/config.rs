@@ -128,6 +128,8 @@ impl Config {
         let ours = |key: &figment::value::UncasedStr| key.starts_with("tollgate_");
         let file = Env::var_or("ROCKET_CONFIG", "Rocket.toml");
         Figment::from(rocket::Config::default())
+            // Any client can send a header, so none is believed unless an operator names one.
+            .merge(("ip_header", false))
             .merge(Toml::file(file).nested())
             .merge(
                 Env::prefixed("ROCKET_")

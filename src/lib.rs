@@ -14,7 +14,8 @@
 //! | `rules` | the sandbox, and the port to it | `domain` |
 //! | `storage` | Postgres, all SQL, the journal | `domain` |
 //! | `auth` | secrets, signing keys, tokens | `domain` |
-//! | `decisions` | the use cases | the rooms above |
+//! | `decisions` | the use cases of payments and rules | the rooms above |
+//! | `people` | the use cases of users, clients and tenants | `domain`, `storage`, `auth` |
 //! | `http` | the API and the page | the rooms above |
 //! | `app` | the wiring of all rooms | all |
 //! | `command` | the command line | all |
@@ -35,6 +36,7 @@ pub mod config;
 pub mod decisions;
 pub mod domain;
 pub mod http;
+pub mod people;
 pub mod rules;
 pub mod storage;
 pub mod telemetry;

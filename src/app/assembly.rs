@@ -12,8 +12,8 @@ use super::parts::{
     body_limits, edge_limits, nodes_wait_max, quarantine_threshold, quotas, root_secret, sandbox_settings,
     submission_deadline, upload_settings,
 };
+use super::people::{lifetimes, people_parts};
 use super::{App, StartError, journal, measures, readiness};
-use crate::auth::password::{HashingLimits, SecretHasher};
 use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
@@ -49,6 +49,7 @@ use crate::http::edge::client_rates::ClientRates;
 use crate::http::edge::streams::Streams;
 use crate::http::request::cursor::CursorKey;
 use crate::http::services::{Metrics, Services, Tokens};
+use crate::people::revocations::Revocations;
 use crate::rules::{LocalEngine, RuleEngine};
 use crate::storage::databases::Databases;
 use crate::storage::facts::FactReader;
@@ -69,10 +70,11 @@ struct Foundation<'a> {
     root: RootSecret,
 }
 
-struct SignInParts {
+struct TokenParts {
     keys: SigningKeys,
     issuer: TokenIssuer,
     tokens: Arc<AccessTokens>,
+    revocations: Arc<Revocations>,
 }
 
 struct RuleParts {
@@ -118,12 +120,12 @@ pub(super) async fn assemble(
     let root = root_secret(settings)?;
     let base = Foundation { settings, databases, world, root };
 
-    let sign_in = sign_in_parts(&base).await?;
+    let token_parts = token_parts(&base).await?;
     let rules = rule_parts(&base, program).await?;
     let decisions = decision_parts(&base, &rules).await?;
     let administration = administration_parts(&base, &rules, &decisions)?;
     administration.backfill.upgrade().await?;
-    let services = Arc::new(services(&base, &rules, &decisions, &administration, sign_in.issuer)?);
+    let services = Arc::new(services(&base, &rules, &decisions, &administration, &token_parts)?);
     let Foundation { databases, world, .. } = base;
     let DecisionParts { quarantines, card_checks, shadow, journal, facts, reference, checkpoints, search } =
         decisions;
@@ -159,8 +161,10 @@ pub(super) async fn assemble(
             &journal::node_name(),
         )),
         search,
-        keys: sign_in.keys,
-        tokens: sign_in.tokens.clone(),
+        keys: token_parts.keys,
+        tokens: token_parts.tokens.clone(),
+        revocations: token_parts.revocations,
+        sign_ins_kept: lifetimes(settings).total,
         checkpoints: checkpoints.clone(),
         checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
         evidence_version: settings.evidence_version,
@@ -175,7 +179,7 @@ pub(super) async fn assemble(
     let streams = Arc::new(Streams::default());
     let parts = http::Parts {
         services: services.clone(),
-        tokens: Tokens(sign_in.tokens),
+        tokens: Tokens(token_parts.tokens),
         rates: ClientRates::new(settings.client_requests_per_s, settings.client_requests_burst),
         readiness: readiness.clone(),
         metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone(), reference.clone())),
@@ -200,7 +204,7 @@ pub(super) async fn assemble(
     Ok((app, parts))
 }
 
-async fn sign_in_parts(base: &Foundation<'_>) -> Result<SignInParts, StartError> {
+async fn token_parts(base: &Foundation<'_>) -> Result<TokenParts, StartError> {
     let Foundation { settings, databases, world, root } = base;
     let keys = SigningKeys::new(databases, root)?;
     let ring = keys.open_or_create(world).await?;
@@ -208,7 +212,10 @@ async fn sign_in_parts(base: &Foundation<'_>) -> Result<SignInParts, StartError>
     let token_settings =
         TokenSettings::new(issuer.clone(), settings.audience.clone(), settings.access_token_lifetime_s)?;
     let tokens = Arc::new(AccessTokens::new(token_settings, ring, world.clone()));
-    Ok(SignInParts { keys, issuer, tokens })
+    let system = databases.system.clone();
+    let revocations = Arc::new(Revocations::new(system, tokens.clone(), world.clone()));
+    revocations.follow().await?;
+    Ok(TokenParts { keys, issuer, tokens, revocations })
 }
 
 /// The engine, with every plugin loaded that the active rulesets need.
@@ -326,12 +333,15 @@ fn services(
     rules: &RuleParts,
     decisions: &DecisionParts,
     administration: &AdministrationParts,
-    issuer: TokenIssuer,
+    token_parts: &TokenParts,
 ) -> Result<Services, StartError> {
     let Foundation { settings, databases, world, root } = base;
     let RuleParts { engine, plugins, diagnoses, .. } = rules;
     let AdministrationParts { nodes, uploads, rulesets, .. } = administration;
     let app = &databases.app;
+    let TokenParts { tokens, revocations, issuer, .. } = token_parts;
+    let people =
+        people_parts(settings, databases, world, root, tokens.clone(), revocations.clone(), issuer.clone())?;
     Ok(Services {
         submissions: Arc::new(submissions(base, rules, decisions)?),
         rulesets: rulesets.clone(),
@@ -351,12 +361,16 @@ fn services(
         card_checks: decisions.card_checks.clone(),
         tables: Tables::new(app.clone(), world.clone(), quotas(settings).tables),
         app: app.clone(),
-        hasher: Arc::new(SecretHasher::new(HashingLimits::default(), world.randomness())?),
-        sign_ins: SignInLimits::new(world.randomness()),
+        hasher: people.hasher,
+        sign_in_limits: SignInLimits::new(world.randomness()),
+        sign_ins: people.sign_ins,
+        users: people.users,
+        clients: people.clients,
+        tenants: people.tenants,
         world: world.clone(),
         cursors: CursorKey::new(*root.derive(Purpose::Cursors)?.expose()),
         quotas: quotas(settings),
-        issuer,
+        issuer: token_parts.issuer.clone(),
         submission_deadline: submission_deadline(settings),
     })
 }

@@ -30,11 +30,12 @@ use crate::decisions::uploads::Uploads;
 use crate::domain::decision::EvidenceVersion;
 use crate::domain::plugin::Profile;
 use crate::domain::time::World;
+use crate::people::revocations::Revocations;
 use crate::storage::batch_ids::{self, BatchIds};
 use crate::storage::databases::Databases;
 use crate::storage::partitions::ensure_partitions;
 use crate::storage::reference::ReferenceMemory;
-use crate::storage::{StorageError, shadow_runs};
+use crate::storage::{StorageError, shadow_runs, sign_ins};
 
 /// An activation by another node takes effect on this node within about this time.
 const ACTIVATIONS_EVERY: Duration = Duration::from_millis(500);
@@ -51,6 +52,10 @@ const UPLOADS_EVERY: Duration = Duration::from_millis(500);
 const LISTS_AND_TABLES_EVERY: Duration = Duration::from_millis(400);
 /// Until a list is loaded, payments ask the database.
 const LOAD_LISTS_EVERY: Duration = Duration::from_millis(100);
+/// A disabled user or client is refused on all nodes within a second.
+const REVOCATIONS_EVERY: Duration = Duration::from_millis(300);
+/// Can be long, since few are stored.
+const PEOPLE_EVERY: Duration = Duration::from_secs(600);
 const QUARANTINES_EVERY: Duration = ACTIVATIONS_EVERY;
 /// A changed setting takes effect on all nodes within about this time.
 const CARD_CHECKS_EVERY: Duration = ACTIVATIONS_EVERY;
@@ -69,6 +74,7 @@ const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
 const SHADOW_RUNS_EVERY: Duration = Duration::from_secs(5);
 const SHADOW_PORTION: u32 = 1_000;
 const SHADOW_PORTIONS_MAX: u32 = 20;
+const SIGN_IN_PORTION: u32 = 1_000;
 /// Batches of an earlier release get their ids in pages: up to 10,000 batches in a turn.
 const BATCH_IDS_EVERY: Duration = Duration::from_secs(2);
 const BATCH_ID_PAGES_MAX: u32 = 20;
@@ -91,6 +97,9 @@ pub struct BackgroundParts {
     pub checkpoint_every: Duration,
     pub evidence_version: EvidenceVersion,
     pub quarantines: Arc<Quarantines>,
+    pub revocations: Arc<Revocations>,
+    /// How long a sign-in is kept after it was last used.
+    pub sign_ins_kept: Duration,
     pub card_checks: Arc<CardChecks>,
     pub reference: Arc<ReferenceMemory>,
     /// How long shadow runs are kept.
@@ -137,6 +146,12 @@ impl Background {
         });
         background.repeat(CARD_CHECKS_EVERY, work.clone(), "following card checks", |work| async move {
             work.card_checks.follow().await.map_err(|error| error.to_string())
+        });
+        background.repeat(REVOCATIONS_EVERY, work.clone(), "following revocations", |work| async move {
+            work.revocations.follow().await.map_err(|error| error.to_string())
+        });
+        background.repeat(PEOPLE_EVERY, work.clone(), "deleting old sign-ins", |work| async move {
+            delete_old_sign_ins(&work).await.map_err(|error| error.to_string())
         });
         background.repeat(
             LISTS_AND_TABLES_EVERY,
@@ -296,6 +311,16 @@ async fn delete_old_shadow_runs(work: &BackgroundParts) -> Result<(), StorageErr
             break;
         }
     }
+    Ok(())
+}
+
+async fn delete_old_sign_ins(work: &BackgroundParts) -> Result<(), StorageError> {
+    work.revocations.delete_old().await?;
+    let kept_ms = u64::try_from(work.sign_ins_kept.as_millis()).unwrap_or(u64::MAX);
+    let since_ms = work.world.now_ms().saturating_sub(kept_ms);
+    while sign_ins::delete_unused(&work.databases.system, since_ms, SIGN_IN_PORTION).await?
+        == u64::from(SIGN_IN_PORTION)
+    {}
     Ok(())
 }
 

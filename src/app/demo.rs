@@ -71,7 +71,7 @@ pub async fn seed(
     let order = ClientRequest {
         tenant: TENANT.to_owned(),
         name: "demonstration".to_owned(),
-        scopes: Scope::ALL.into_iter().collect(),
+        scopes: Scope::of_clients_by_default().collect(),
         created_by: ACTOR.to_owned(),
     };
     Ok(Some(create_client(&databases.system, order).await?))

@@ -18,7 +18,7 @@ use crate::domain::plugin::Digest;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::storage::databases::Databases;
 use crate::storage::reference::ReferenceMemory;
-use crate::storage::{StorageError, tenants};
+use crate::storage::{StorageError, clients};
 use crate::world::{OsRandomness, machine, with_clock};
 
 const CLIENT_NAME: &str = "import";
@@ -68,11 +68,11 @@ async fn client(
     created_at_ms: u64,
 ) -> Result<ClientId, OpenImportError> {
     let id = client_id(tenant);
-    if tenants::find_client(&databases.app, id).await?.is_some() {
+    if clients::find_credentials(&databases.app, id).await?.is_some() {
         return Ok(id);
     }
     let hasher = SecretHasher::new(HashingLimits::default(), &OsRandomness)?;
-    let client = tenants::NewClient {
+    let client = clients::NewClient {
         tenant,
         id,
         name: CLIENT_NAME.to_owned(),
@@ -83,7 +83,7 @@ async fn client(
         created_by: CLIENT_NAME.to_owned(),
         created_at_ms,
     };
-    match tenants::create_client(&databases.system, &client).await {
+    match clients::create(&databases.system, &client).await {
         Err(error) if !error.is_unique_violation() => Err(error.into()),
         _ => Ok(id),
     }

@@ -11,9 +11,11 @@ mod journal;
 pub mod keys;
 mod measures;
 mod parts;
+mod people;
 mod readiness;
 pub mod stopping;
 pub mod tenants;
+pub mod users;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

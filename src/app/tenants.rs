@@ -15,10 +15,11 @@ use crate::domain::retention::RetentionMonths;
 use crate::domain::ruleset::is_slug;
 use crate::domain::tenant::{ClientId, REQUESTS_PER_S_MAX, TenantId};
 use crate::domain::time::{Clock, Randomness};
+use crate::domain::user::OPERATORS_NAME;
 use crate::storage::databases::Databases;
 use crate::storage::erasures::{EraseError, Erasure, NewErasure};
 use crate::storage::pool::SystemPool;
-use crate::storage::{StorageError, card_checks, erasures, tenants};
+use crate::storage::{StorageError, card_checks, clients, erasures, tenants};
 use crate::world::{OsRandomness, SystemClock};
 
 #[derive(Debug, Error)]
@@ -138,6 +139,9 @@ pub async fn create_tenant(
     if holds_card_number(name) {
         return Err(TenantError::CardNumber);
     }
+    if name == OPERATORS_NAME {
+        return Err(TenantError::Taken(name.to_owned()));
+    }
     let now_ms = SystemClock.now_ms();
     let tenant = TenantId(OsRandomness.uuid_v7(now_ms));
     match tenants::create_tenant(system, tenant, name, now_ms, created_by).await {
@@ -173,7 +177,7 @@ pub async fn create_client_with_rate(
     let hasher = SecretHasher::new(HashingLimits::default(), &OsRandomness)?;
     let secret_hash = hasher.hash(SecretText::new(secret.expose().to_owned()), &OsRandomness).await?;
     let id = ClientId(OsRandomness.uuid_v7(created_at_ms));
-    let client = tenants::NewClient {
+    let client = clients::NewClient {
         tenant,
         id,
         name: order.name,
@@ -183,6 +187,6 @@ pub async fn create_client_with_rate(
         created_by: order.created_by,
         created_at_ms,
     };
-    tenants::create_client(system, &client).await?;
+    clients::create(system, &client).await?;
     Ok(CreatedClient { tenant, id, secret })
 }

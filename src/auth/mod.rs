@@ -1,4 +1,5 @@
-//! Authenticates clients: secrets, password hashes, signing keys and access tokens.
+//! Authenticates clients and users: secrets, password hashes, signing keys, access and refresh
+//! tokens, one-time passwords.
 //!
 //! Does not depend on the database or HTTP: keys and hashes are passed as plain data. A `Debug`, a
 //! `Display` or an error must never contain a secret.
@@ -8,12 +9,18 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub mod attempt_delays;
 pub mod checkpoint;
 #[cfg(test)]
 mod fixtures;
 mod form;
 pub mod oauth;
+pub mod one_time_link;
+pub mod one_time_password;
 pub mod password;
+pub mod recovery_code;
+pub mod refresh_token;
+pub mod revoked;
 pub mod root_secret;
 pub mod scope;
 pub mod sealed;

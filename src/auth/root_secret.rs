@@ -44,6 +44,10 @@ pub enum Purpose {
     Cursors,
     /// The keyed hash of a payment, by which a retry is recognised.
     RequestHashes,
+    /// The MAC of refresh tokens, and of cookies by which a browser is recognised.
+    RefreshTokens,
+    /// The encryption of users' one-time password secrets in the database.
+    SecondFactors,
 }
 
 impl Purpose {
@@ -55,6 +59,8 @@ impl Purpose {
             Self::Checkpoints => b"checkpoints",
             Self::Cursors => b"cursors",
             Self::RequestHashes => b"request-hashes",
+            Self::RefreshTokens => b"refresh-tokens",
+            Self::SecondFactors => b"second-factors",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Access tokens of clients: JWTs as in RFC 9068, signed with Ed25519.
+//! Access tokens of clients and users: JWTs as in RFC 9068, signed with Ed25519.
 //!
 //! A verification must take the algorithm, the keys and the time only from our own settings, key
 //! ring and clock.
@@ -11,22 +11,25 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use uuid::Uuid;
+use uuid::{Uuid, uuid};
 
 use super::AuthError;
+use super::revoked::Revoked;
 use super::scope::ScopeSet;
 use super::signing_key::{JwkSet, KeyRing, SigningKey};
 use super::verified_cache::{CachedToken, VerifiedCache, fingerprint};
-pub use super::verified_token::VerifiedToken;
+pub use super::verified_token::{Subject, VerifiedToken};
+use crate::domain::revocation::Revocation;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::World;
+use crate::domain::user::{SignInId, UserId};
 
 /// How much the clocks of two nodes may differ. It can be small, since only nodes of Tollgate issue
 /// tokens. A token is accepted for this long before its `nbf` and after its expiry.
 pub const LEEWAY_S: u64 = 5;
 
-/// A token cannot be revoked, so its lifetime is short. If it were shorter, clients would sign in
-/// so often that password hashing became most of the load.
+/// A revoked token must be remembered until it expires, so its lifetime is short. If it were
+/// shorter, clients would sign in so often that password hashing became most of the load.
 pub const LIFETIMES_S: std::ops::RangeInclusive<u64> = 300..=600;
 
 /// Our tokens have about 700 bytes.
@@ -36,6 +39,9 @@ const MAX_TOKEN_BYTES: usize = 4096;
 const CACHE_CAPACITY: usize = 20_000;
 
 const TOKEN_TYPE: &str = "at+jwt";
+
+/// The `client_id` in tokens of users: they sign in with the page, which is no client of a tenant.
+const PAGE: Uuid = uuid!("00000000-0000-7000-8000-000070616765");
 
 /// Why a token is refused. The caller always gets `invalid_token`. The reason is for logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -60,6 +66,8 @@ pub enum TokenError {
     Expired,
     #[error("the token is not valid yet")]
     NotYetValid,
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 /// A new token. Its text must be sent only to its client.
@@ -94,6 +102,18 @@ struct Claims {
     /// on.
     #[serde(skip_serializing_if = "Option::is_none")]
     requests_per_s: Option<u32>,
+    /// The generation of the client's secret. Absent for the first one, and in tokens of the
+    /// release before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    secret_generation: u32,
+    /// The sign-in of a user. Absent in tokens of clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<Uuid>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The `iss` of our tokens: the configured issuer, or the address on which this node listens. That
@@ -159,13 +179,15 @@ pub struct AccessTokens {
     settings: TokenSettings,
     validation: Validation,
     epoch: RwLock<Arc<KeyRingWithCache>>,
+    revoked: Revoked,
     world: World,
 }
 
 impl AccessTokens {
     pub fn new(settings: TokenSettings, keys: KeyRing, world: World) -> Self {
         let validation = validation(&settings);
-        Self { settings, validation, epoch: RwLock::new(KeyRingWithCache::of(keys)), world }
+        let (epoch, revoked) = (RwLock::new(KeyRingWithCache::of(keys)), Revoked::default());
+        Self { settings, validation, epoch, revoked, world }
     }
 
     /// Replaces the key ring. Tokens whose key is not in the new one are refused from then on.
@@ -180,7 +202,7 @@ impl AccessTokens {
     pub fn issue(
         &self,
         tenant: TenantId,
-        client: ClientId,
+        subject: Subject,
         scopes: ScopeSet,
         requests_per_s: Option<u32>,
     ) -> Result<IssuedToken, AuthError> {
@@ -190,11 +212,19 @@ impl AccessTokens {
         let lifetime_s = self.settings.lifetime_s;
         let id = self.world.uuid_v7(now_ms);
         let issued_at_s = now_ms / 1000;
+        let (sub, client_id, sid) = match subject {
+            Subject::Client { id, .. } => (id.0, id.0, None),
+            Subject::User { id, sign_in } => (id.0, PAGE, Some(sign_in.0)),
+        };
+        let secret_generation = match subject {
+            Subject::Client { generation, .. } => generation,
+            Subject::User { .. } => 0,
+        };
         let claims = Claims {
             iss: self.settings.issuer.as_str().to_owned(),
             aud: self.settings.audience.clone(),
-            sub: client.0,
-            client_id: client.0,
+            sub,
+            client_id,
             tenant: tenant.0,
             scope: scopes.to_string(),
             iat: issued_at_s,
@@ -202,6 +232,8 @@ impl AccessTokens {
             exp: issued_at_s + lifetime_s,
             jti: id,
             requests_per_s,
+            secret_generation,
+            sid,
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TOKEN_TYPE.to_owned());
@@ -211,7 +243,22 @@ impl AccessTokens {
         Ok(IssuedToken { text, scopes, lifetime_s, expires_at_ms: claims.exp * 1000, id })
     }
 
+    /// Refuses tokens from now on, with the time at which each revocation was made.
+    pub fn revoke(&self, revocations: &[(Revocation, u64)]) {
+        self.revoked.add(revocations, self.world.now_ms());
+    }
+
+    /// Whether the tokens of this subject were revoked, for whoever keeps a connection open.
+    pub fn has_revoked(&self, subject: Subject) -> bool {
+        self.revoked.has(subject)
+    }
+
     pub fn verify(&self, token: &str) -> Result<VerifiedToken, TokenError> {
+        let verified = self.verify_signed(token)?;
+        if self.has_revoked(verified.subject) { Err(TokenError::Revoked) } else { Ok(verified) }
+    }
+
+    fn verify_signed(&self, token: &str) -> Result<VerifiedToken, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
         }
@@ -260,11 +307,12 @@ fn validation(settings: &TokenSettings) -> Validation {
 }
 
 fn in_time(claims: &Claims, key: &SigningKey, now_ms: u64) -> Result<CachedToken, TokenError> {
-    // Our tokens have the client as their `sub`, and no lifetime above the maximum.
+    // Our tokens have no lifetime above the maximum.
     let lifetime_s = claims.exp.checked_sub(claims.iat).ok_or(TokenError::Claims)?;
-    if claims.sub != claims.client_id || lifetime_s > *LIFETIMES_S.end() {
+    if lifetime_s > *LIFETIMES_S.end() {
         return Err(TokenError::Claims);
     }
+    let subject = subject_of(claims)?;
     let in_ms = |time_s: u64| time_s.checked_mul(1000).ok_or(TokenError::Claims);
     let expires_at_ms = in_ms(claims.exp)?;
     let valid_from_ms = in_ms(claims.nbf)?.saturating_sub(LEEWAY_S * 1000);
@@ -277,7 +325,7 @@ fn in_time(claims: &Claims, key: &SigningKey, now_ms: u64) -> Result<CachedToken
     }
     let token = VerifiedToken {
         tenant: TenantId(claims.tenant),
-        client: ClientId(claims.client_id),
+        subject,
         scopes: ScopeSet::parse_known(&claims.scope),
         expires_at_ms,
         requests_per_s: claims.requests_per_s,
@@ -285,6 +333,19 @@ fn in_time(claims: &Claims, key: &SigningKey, now_ms: u64) -> Result<CachedToken
     };
     let valid_until_ms = key.retired_at_ms.map_or(expired_from_ms, |at_ms| at_ms.min(expired_from_ms));
     Ok(CachedToken { token, valid_from_ms, valid_until_ms })
+}
+
+/// The `sub` of a client's token is the client itself.
+fn subject_of(claims: &Claims) -> Result<Subject, TokenError> {
+    match claims.sid {
+        None if claims.sub == claims.client_id => {
+            Ok(Subject::Client { id: ClientId(claims.sub), generation: claims.secret_generation })
+        }
+        Some(sign_in) if claims.client_id == PAGE => {
+            Ok(Subject::User { id: UserId(claims.sub), sign_in: SignInId(sign_in) })
+        }
+        _ => Err(TokenError::Claims),
+    }
 }
 
 fn refusal(error: jsonwebtoken::errors::Error) -> TokenError {

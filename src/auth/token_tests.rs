@@ -38,7 +38,7 @@ fn fixture() -> TokenFixture {
 impl TokenFixture {
     fn issue(&self) -> IssuedToken {
         let scopes = ScopeSet::parse("payments:write payments:read").expect("scopes");
-        self.tokens.issue(tenant(), client(), scopes, None).expect("issued")
+        self.tokens.issue(tenant(), subject(), scopes, None).expect("issued")
     }
 
     /// Signs any claims with a valid key.
@@ -65,6 +65,10 @@ impl TokenFixture {
 
 fn tenant() -> TenantId {
     TenantId(Uuid::from_u128(1))
+}
+
+fn subject() -> Subject {
+    Subject::Client { id: client(), generation: 0 }
 }
 
 fn client() -> ClientId {
@@ -101,7 +105,7 @@ fn an_issued_token_is_believed_for_its_tenant_client_and_scopes() {
     let issued = fixture.issue();
     let expected = VerifiedToken {
         tenant: tenant(),
-        client: client(),
+        subject: subject(),
         scopes: issued.scopes,
         expires_at_ms: NOW_MS + 300_000,
         requests_per_s: None,
@@ -116,7 +120,7 @@ fn an_issued_token_is_believed_for_its_tenant_client_and_scopes() {
 fn a_token_carries_its_client_s_own_rate_and_one_without_it_has_none() {
     let fixture = fixture();
     for rate in [None, Some(0), Some(7)] {
-        let issued = fixture.tokens.issue(tenant(), client(), ScopeSet::EMPTY, rate).expect("issued");
+        let issued = fixture.tokens.issue(tenant(), subject(), ScopeSet::EMPTY, rate).expect("issued");
         let verified = fixture.tokens.verify(&issued.text).expect("believed");
         assert_eq!(verified.requests_per_s, rate);
     }
@@ -393,7 +397,7 @@ fn a_key_that_retires_ends_its_remembered_tokens_at_that_moment() {
     assert!(fixture.tokens.verify(&text).is_ok());
     fixture.clock.advance(1);
     assert_eq!(fixture.tokens.verify(&text), Err(TokenError::UnknownKey));
-    let issued = fixture.tokens.issue(tenant(), client(), ScopeSet::EMPTY, None);
+    let issued = fixture.tokens.issue(tenant(), subject(), ScopeSet::EMPTY, None);
     assert!(matches!(issued, Err(AuthError::NoSigningKey)));
 }
 

@@ -97,7 +97,7 @@ mod tests {
     fn verified(id: u128) -> CachedToken {
         let token = VerifiedToken {
             tenant: TenantId(Uuid::nil()),
-            client: ClientId(Uuid::nil()),
+            subject: Subject::Client { id: ClientId(Uuid::nil()), generation: 0 },
             scopes: ScopeSet::EMPTY,
             expires_at_ms: 200,
             requests_per_s: None,

@@ -1,5 +1,6 @@
-//! The commands `migrate`, `tenant create`, `tenant card-check`, `tenant retention`,
-//! `erase` and `client create`, which operators run on the database itself.
+//! The commands `migrate`, `tenant create`, `tenant card-check`, `tenant retention`, `erase`,
+//! `client create`, `client new-secret` and those of users, which operators run on the database
+//! itself.
 //!
 //! A server may run at the same time. A secret must be printed only once and never be logged.
 
@@ -12,12 +13,14 @@ use super::Failure;
 use super::output::print_result;
 use crate::app::database::Database;
 use crate::app::tenants::{self, ClientRequest};
+use crate::app::users::{self, UserRequest};
 use crate::auth::scope::ScopeSet;
 use crate::config::Config;
 use crate::domain::card_check::CheckedField;
 use crate::domain::payment::PaymentId;
 use crate::domain::retention::RetentionMonths;
-use crate::domain::tenant::Scope;
+use crate::domain::tenant::{ClientId, Scope};
+use crate::domain::user::{EmailAddress, Role};
 use crate::storage::databases::Databases;
 
 /// The actor in the audit log.
@@ -128,7 +131,7 @@ pub async fn create_client(
             let known: Vec<&str> = Scope::ALL.into_iter().map(Scope::name).collect();
             format!("--scopes: expected one or more of: {}", known.join(" "))
         })?,
-        None => Scope::ALL.into_iter().collect(),
+        None => Scope::of_clients_by_default().collect(),
     };
     let order = ClientRequest { tenant, name, scopes, created_by: ACTOR.to_owned() };
     on_database(config, async |pools| {
@@ -136,6 +139,72 @@ pub async fn create_client(
         print_result!("client_id={}", created.id);
         print_result!("client_secret={}", created.secret.expose());
         print_result!("The secret is shown only once.");
+        Ok(())
+    })
+    .await
+}
+
+/// Replaces a client's secret, and ends the one before at once or after the overlap.
+pub async fn new_client_secret(
+    config: Config,
+    tenant: String,
+    client: Uuid,
+    overlap_s: u64,
+) -> Result<ExitCode, Failure> {
+    on_database(config, async |pools| {
+        let client = ClientId(client);
+        let secret = users::replace_client_secret(pools, &tenant, client, overlap_s, ACTOR).await?;
+        print_result!("client_secret={}", secret.expose());
+        match overlap_s {
+            0 => print_result!("The secret before is refused from now on, and so are its tokens."),
+            seconds => print_result!("The secret before is accepted for {seconds} more seconds."),
+        }
+        Ok(())
+    })
+    .await
+}
+
+pub async fn create_user(
+    config: Config,
+    tenant: String,
+    email: EmailAddress,
+    display_name: String,
+    roles: Vec<Role>,
+) -> Result<ExitCode, Failure> {
+    let page = users::page_address(&config);
+    let order = UserRequest { tenant, email, display_name, roles, created_by: ACTOR };
+    on_database(config, async |pools| {
+        let link = users::create_user(pools, &page, order).await?;
+        print_result!("{}", link.address.as_str());
+        print_result!("With this link, the person chooses a password. It works once, within three days.");
+        Ok(())
+    })
+    .await
+}
+
+pub async fn new_password_link(
+    config: Config,
+    tenant: String,
+    email: EmailAddress,
+) -> Result<ExitCode, Failure> {
+    let page = users::page_address(&config);
+    on_database(config, async |pools| {
+        let link = users::new_password_link(pools, &page, &tenant, email, ACTOR).await?;
+        print_result!("{}", link.address.as_str());
+        print_result!("With this link, the person chooses a password. It works once, within three days.");
+        Ok(())
+    })
+    .await
+}
+
+pub async fn remove_second_factor(
+    config: Config,
+    tenant: String,
+    email: EmailAddress,
+) -> Result<ExitCode, Failure> {
+    on_database(config, async |pools| {
+        users::remove_second_factor(pools, &tenant, email, ACTOR).await?;
+        print_result!("The second factor is removed. All sessions of the user have ended.");
         Ok(())
     })
     .await

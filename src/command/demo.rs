@@ -114,7 +114,7 @@ async fn with_own_client(
     let order = ClientRequest {
         tenant: TENANT.to_owned(),
         name: CLIENT_NAME.to_owned(),
-        scopes: Scope::ALL.into_iter().collect(),
+        scopes: Scope::of_clients_by_default().collect(),
         created_by: ACTOR.to_owned(),
     };
     let mut created = None;

@@ -18,12 +18,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use administration::RetentionSetting;
 
 use crate::config::Config;
 use crate::domain::card_check::CheckedField;
+use crate::domain::user::{EmailAddress, Role};
 use crate::http::openapi;
 use crate::rules::compile;
 use crate::storage::private_server::{SHIM_COMMAND, become_program};
@@ -49,6 +51,9 @@ enum Command {
     /// Manage clients, the programs that call the API for a tenant.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Manage users, the people who sign in to the page.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Replay stored decisions and compare the results.
     ///
     /// Shows, for example after an upgrade, that the same evidence still leads to the same decisions.
@@ -147,7 +152,7 @@ enum ClientCommand {
         /// A descriptive name for people.
         #[arg(long)]
         name: String,
-        /// Scopes of the client, separated by spaces. Default: all scopes.
+        /// Scopes of the client, separated by spaces. Default: all, except those that give others access.
         #[arg(long)]
         scopes: Option<String>,
         /// Requests per second that the client may send to each node; 0 for no limit. Default: the
@@ -155,6 +160,61 @@ enum ClientCommand {
         #[arg(long, value_name = "N")]
         requests_per_s: Option<u32>,
     },
+    /// Replace the secret of a client. The new one is printed once.
+    ///
+    /// This is the way out if a secret has leaked: without an overlap, the secret before and every token
+    /// that was requested with it are refused on all nodes within a second.
+    NewSecret {
+        /// Name of the tenant.
+        #[arg(long)]
+        tenant: String,
+        /// Id of the client.
+        id: uuid::Uuid,
+        /// For how many seconds the secret before is accepted beside the new one.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=604_800))]
+        overlap_s: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Create a user, and print the link with which the person chooses a password.
+    ///
+    /// Operators are the users of the tenant `operators`, with the role `operator`.
+    Create {
+        /// Name of the tenant.
+        #[arg(long)]
+        tenant: String,
+        #[arg(long, value_parser = EmailAddress::parse)]
+        email: EmailAddress,
+        /// The person's name.
+        #[arg(long)]
+        name: String,
+        /// What the person may do. Can be given several times.
+        #[arg(long, required = true, value_parser = role())]
+        role: Vec<Role>,
+    },
+    /// Print a new link for a user who has lost the password.
+    PasswordLink {
+        /// Name of the tenant.
+        #[arg(long)]
+        tenant: String,
+        #[arg(long, value_parser = EmailAddress::parse)]
+        email: EmailAddress,
+    },
+    /// Remove the second factor of a user who has lost it.
+    RemoveSecondFactor {
+        /// Name of the tenant.
+        #[arg(long)]
+        tenant: String,
+        #[arg(long, value_parser = EmailAddress::parse)]
+        email: EmailAddress,
+    },
+}
+
+fn role() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(Role::ALL.map(Role::name))
+        .try_map(|name| Role::parse(&name).ok_or("no such role"))
 }
 
 #[derive(Debug, Subcommand)]
@@ -230,6 +290,18 @@ pub fn run() -> ExitCode {
         }
         Command::Client(ClientCommand::Create { tenant, name, scopes, requests_per_s }) => {
             with_config(|config| administration::create_client(config, tenant, name, scopes, requests_per_s))
+        }
+        Command::Client(ClientCommand::NewSecret { tenant, id, overlap_s }) => {
+            with_config(|config| administration::new_client_secret(config, tenant, id, overlap_s))
+        }
+        Command::User(UserCommand::Create { tenant, email, name, role }) => {
+            with_config(|config| administration::create_user(config, tenant, email, name, role))
+        }
+        Command::User(UserCommand::PasswordLink { tenant, email }) => {
+            with_config(|config| administration::new_password_link(config, tenant, email))
+        }
+        Command::User(UserCommand::RemoveSecondFactor { tenant, email }) => {
+            with_config(|config| administration::remove_second_factor(config, tenant, email))
         }
     };
     match result {

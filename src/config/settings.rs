@@ -39,6 +39,10 @@ pub struct NodeSettings {
     /// `aud` of access tokens.
     pub audience: String,
     pub access_token_lifetime_s: u64,
+    /// A person's session ends if it is not used for this long.
+    pub session_idle_max_s: u64,
+    /// A person's session ends after this long in any case.
+    pub session_max_s: u64,
     /// Bounds one request, including its time in queues.
     pub deadline_ms: u64,
     /// Concurrent requests. More are refused with 503.
@@ -117,6 +121,8 @@ impl Default for NodeSettings {
             issuer: None,
             audience: "tollgate".into(),
             access_token_lifetime_s: 600,
+            session_idle_max_s: 8 * 3_600,
+            session_max_s: 24 * 3_600,
             deadline_ms: 3_000,
             requests_max: 2_048,
             client_requests_per_s: 0,
@@ -193,9 +199,11 @@ impl NodeSettings {
         }
     }
 
-    pub(super) fn ranges(&self) -> [SettingRange; 34] {
+    pub(super) fn ranges(&self) -> [SettingRange; 36] {
         [
             ("access_token_lifetime_s", self.access_token_lifetime_s, 300, 600),
+            ("session_idle_max_s", self.session_idle_max_s, 1, 31_536_000),
+            ("session_max_s", self.session_max_s, 1, 31_536_000),
             ("deadline_ms", self.deadline_ms, 100, 60_000),
             ("requests_max", self.requests_max as u64, 1, 1_000_000),
             ("client_requests_per_s", self.client_requests_per_s.into(), 0, REQUESTS_PER_S_MAX.into()),

@@ -33,10 +33,20 @@ pub enum Action {
     RetentionChanged,
     DecisionsRemoved,
     PaymentErased,
+    ClientChanged,
+    ClientSecretReplaced,
+    UserCreated,
+    UserChanged,
+    UserLinkCreated,
+    PasswordChanged,
+    SecondFactorAdded,
+    SecondFactorRemoved,
+    SignInsEnded,
+    RefreshTokenReused,
 }
 
 impl Action {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 40] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -67,6 +77,16 @@ impl Action {
         Self::RetentionChanged,
         Self::DecisionsRemoved,
         Self::PaymentErased,
+        Self::ClientChanged,
+        Self::ClientSecretReplaced,
+        Self::UserCreated,
+        Self::UserChanged,
+        Self::UserLinkCreated,
+        Self::PasswordChanged,
+        Self::SecondFactorAdded,
+        Self::SecondFactorRemoved,
+        Self::SignInsEnded,
+        Self::RefreshTokenReused,
     ];
 
     pub fn name(self) -> &'static str {
@@ -101,6 +121,16 @@ impl Action {
             Self::RetentionChanged => "retention.changed",
             Self::DecisionsRemoved => "decisions.removed",
             Self::PaymentErased => "payment.erased",
+            Self::ClientChanged => "client.changed",
+            Self::ClientSecretReplaced => "client_secret.replaced",
+            Self::UserCreated => "user.created",
+            Self::UserChanged => "user.changed",
+            Self::UserLinkCreated => "user_link.created",
+            Self::PasswordChanged => "password.changed",
+            Self::SecondFactorAdded => "second_factor.added",
+            Self::SecondFactorRemoved => "second_factor.removed",
+            Self::SignInsEnded => "sign_ins.ended",
+            Self::RefreshTokenReused => "refresh_token.reused",
         }
     }
 

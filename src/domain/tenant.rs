@@ -42,10 +42,18 @@ pub enum Scope {
     PluginsRead,
     PluginsWrite,
     AuditRead,
+    ReviewsRead,
+    ReviewsWrite,
+    UsersRead,
+    UsersWrite,
+    ClientsRead,
+    ClientsWrite,
+    TenantsRead,
+    TenantsWrite,
 }
 
 impl Scope {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 19] = [
         Self::PaymentsWrite,
         Self::PaymentsRead,
         Self::PaymentsErase,
@@ -57,6 +65,14 @@ impl Scope {
         Self::PluginsRead,
         Self::PluginsWrite,
         Self::AuditRead,
+        Self::ReviewsRead,
+        Self::ReviewsWrite,
+        Self::UsersRead,
+        Self::UsersWrite,
+        Self::ClientsRead,
+        Self::ClientsWrite,
+        Self::TenantsRead,
+        Self::TenantsWrite,
     ];
 
     pub fn name(self) -> &'static str {
@@ -72,10 +88,36 @@ impl Scope {
             Self::PluginsRead => "plugins:read",
             Self::PluginsWrite => "plugins:write",
             Self::AuditRead => "audit:read",
+            Self::ReviewsRead => "reviews:read",
+            Self::ReviewsWrite => "reviews:write",
+            Self::UsersRead => "users:read",
+            Self::UsersWrite => "users:write",
+            Self::ClientsRead => "clients:read",
+            Self::ClientsWrite => "clients:write",
+            Self::TenantsRead => "tenants:read",
+            Self::TenantsWrite => "tenants:write",
         }
     }
 
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+
+    /// What a client may do if nothing else is said: work with payments and rules, but not give
+    /// access to others.
+    pub fn of_clients_by_default() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|scope| !scope.gives_access())
+    }
+
+    fn gives_access(self) -> bool {
+        matches!(
+            self,
+            Self::UsersRead
+                | Self::UsersWrite
+                | Self::ClientsRead
+                | Self::ClientsWrite
+                | Self::TenantsRead
+                | Self::TenantsWrite
+        )
     }
 }

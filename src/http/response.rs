@@ -2,7 +2,7 @@
 
 pub(super) mod decimal;
 pub(super) mod entity_tags;
-mod failure;
+pub(super) mod failure;
 pub(super) mod problem;
 
 use std::io::Cursor;

@@ -5,15 +5,20 @@ pub(super) mod admin_page;
 pub(super) mod audit;
 pub(super) mod backtests;
 pub(super) mod checkpoints;
+pub(super) mod clients;
 pub(super) mod decisions;
 pub(super) mod feed;
 pub mod lists;
+pub(super) mod me;
 pub(super) mod oauth;
 pub(super) mod operations;
 pub mod payments;
 pub(super) mod plugins;
 pub(super) mod rulesets;
+pub(super) mod session;
 pub(super) mod tables;
+pub(super) mod tenants;
+pub(super) mod users;
 
 use rocket::Route;
 
@@ -56,9 +61,14 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, plugins::routes()),
         api(RouteClass::Upload, plugins::upload_routes()),
         api(RouteClass::Ordinary, audit::routes()),
+        api(RouteClass::Ordinary, users::routes()),
+        api(RouteClass::Ordinary, clients::routes()),
+        api(RouteClass::Ordinary, tenants::routes()),
+        api(RouteClass::Ordinary, me::routes()),
         api(RouteClass::Stream, feed::routes()),
         api(RouteClass::Ordinary, openapi::routes()),
         mount("/", RouteClass::Ordinary, oauth::routes()),
+        mount("/", RouteClass::Ordinary, session::routes()),
         mount("/", RouteClass::Ordinary, openapi::page_routes()),
         mount("/", RouteClass::Ordinary, admin_page::routes()),
         mount("/", RouteClass::Operation, operations::routes()),

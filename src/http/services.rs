@@ -21,6 +21,10 @@ use crate::decisions::uploads::Uploads;
 use crate::domain::quotas::Quotas;
 use crate::domain::time::World;
 use crate::http::request::cursor::CursorKey;
+use crate::people::clients::Clients;
+use crate::people::sign_in::SignIns;
+use crate::people::tenants::Tenants;
+use crate::people::users::Users;
 use crate::storage::pool::AppPool;
 
 /// The use cases, and what handlers need to read from storage.
@@ -40,7 +44,12 @@ pub struct Services {
     pub tables: Tables,
     pub app: AppPool,
     pub hasher: Arc<SecretHasher>,
-    pub sign_ins: SignInLimits,
+    /// Of clients.
+    pub sign_in_limits: SignInLimits,
+    pub sign_ins: SignIns,
+    pub users: Users,
+    pub clients: Clients,
+    pub tenants: Tenants,
     pub world: World,
     pub cursors: CursorKey,
     pub quotas: Quotas,

@@ -32,6 +32,8 @@ pub(super) enum DatabaseLock {
     RollUps,
     /// Shared by all who change lists, in the database. A node that gets it alone knows that nobody does.
     ListChanges,
+    /// Sequences of revocations rise in commit order.
+    Revocations,
 }
 
 impl DatabaseLock {
@@ -46,6 +48,7 @@ impl DatabaseLock {
             Self::Retention => 0x746f_6c6c_0000_000c,
             Self::RollUps => 0x746f_6c6c_0000_000d,
             Self::ListChanges => 0x746f_6c6c_0000_000e,
+            Self::Revocations => 0x746f_6c6c_0000_000f,
         }
     }
 
@@ -160,7 +163,7 @@ mod tests {
     fn numbers_and_texts_are_those_of_the_release_before() {
         use DatabaseLock::{
             ActivationSequence, BacktestClaims, FirstSigningKey, ListChanges, ListConversion, Provisioning,
-            Retention, RollUps, TableActivationSequence,
+            Retention, Revocations, RollUps, TableActivationSequence,
         };
         let all = [
             Provisioning,
@@ -172,6 +175,7 @@ mod tests {
             Retention,
             RollUps,
             ListChanges,
+            Revocations,
         ];
         // The function that declares series takes a lock of its own.
         let in_migration = include_str!("../../migrations/0014_aggregates.sql");
@@ -188,6 +192,7 @@ mod tests {
                 8_390_043_841_926_791_180,
                 8_390_043_841_926_791_181,
                 8_390_043_841_926_791_182,
+                8_390_043_841_926_791_183,
             ]
         );
         let in_migration = include_str!("../../migrations/0022_newest_list_change.sql");

@@ -1,47 +1,19 @@
-//! Tenants and their clients. Only hashes of the clients' secrets are stored.
+//! Tenants: their names and what an operator sets for them.
 //!
-//! Sign-in is the only lookup without a tenant.
+//! Only background work and operators see more than one tenant.
 
 use serde_json::json;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::columns::bigint;
+use super::columns::{bigint, ms};
 use super::pool::{AppPool, SystemPool};
 use super::removals::retention_of;
 use super::{StorageError, audit};
 use crate::domain::audit::{Act, Action};
 use crate::domain::retention::RetentionMonths;
-use crate::domain::tenant::{ClientId, Scope, TenantId};
-
-#[derive(Debug, Clone)]
-pub struct NewClient {
-    pub tenant: TenantId,
-    pub id: ClientId,
-    pub name: String,
-    /// In the PHC string format.
-    pub secret_hash: String,
-    pub scopes: Vec<Scope>,
-    /// `None` uses the node's setting. Zero means no limit.
-    pub requests_per_s: Option<u32>,
-    pub created_by: String,
-    pub created_at_ms: u64,
-}
-
-/// The data for sign-in.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ClientCredentials {
-    pub tenant: TenantId,
-    pub secret_hash: String,
-    pub scopes: Vec<Scope>,
-    pub requests_per_s: Option<u32>,
-}
-
-impl std::fmt::Debug for ClientCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientCredentials").field("tenant", &self.tenant).finish_non_exhaustive()
-    }
-}
+use crate::domain::tenant::TenantId;
 
 /// Returns a unique violation if the name is already taken.
 pub async fn create_tenant(
@@ -89,6 +61,70 @@ pub async fn tenant_by_name(system: &SystemPool, name: &str) -> Result<Option<Te
             })
         })
         .await
+}
+
+/// The tenant with this name, for a person who signs in.
+pub async fn tenant_named(app: &AppPool, name: String) -> Result<Option<TenantId>, StorageError> {
+    app.statement(move |connection| {
+        Box::pin(async move {
+            let id: Option<Uuid> =
+                sqlx::query_scalar("select tenant_named($1)").bind(name).fetch_one(connection).await?;
+            Ok(id.map(TenantId))
+        })
+    })
+    .await
+}
+
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    pub id: TenantId,
+    pub name: String,
+    pub created_at_ms: u64,
+}
+
+/// By name. With `after`, only those with later names.
+pub async fn list(
+    system: &SystemPool,
+    after: Option<String>,
+    limit: u32,
+) -> Result<Vec<Tenant>, StorageError> {
+    system
+        .statement(move |connection| {
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "select id, name, created_at_ms from tenants
+                     where $1::text is null or name > $1 order by name limit $2",
+                )
+                .bind(after)
+                .bind(i64::from(limit))
+                .fetch_all(connection)
+                .await?;
+                rows.iter().map(read).collect()
+            })
+        })
+        .await
+}
+
+/// The tenant of a request.
+pub async fn find(app: &AppPool, id: TenantId) -> Result<Option<Tenant>, StorageError> {
+    app.transaction(id, move |connection| {
+        Box::pin(async move {
+            let row = sqlx::query("select id, name, created_at_ms from tenants where id = $1")
+                .bind(id.0)
+                .fetch_optional(connection)
+                .await?;
+            row.as_ref().map(read).transpose()
+        })
+    })
+    .await
+}
+
+fn read(row: &PgRow) -> Result<Tenant, StorageError> {
+    Ok(Tenant {
+        id: TenantId(row.try_get("id")?),
+        name: row.try_get("name")?,
+        created_at_ms: ms(row.try_get("created_at_ms")?, "tenant")?,
+    })
 }
 
 /// `None` if everything is kept.
@@ -145,64 +181,4 @@ pub async fn set_retention(
             })
         })
         .await
-}
-
-pub async fn create_client(system: &SystemPool, client: &NewClient) -> Result<(), StorageError> {
-    let client = client.clone();
-    system
-        .transaction(move |connection| {
-            Box::pin(async move {
-                let scopes: Vec<&str> = client.scopes.iter().map(|scope| scope.name()).collect();
-                sqlx::query(
-                "insert into clients (tenant_id, id, name, secret_hash, scopes, created_at_ms, requests_per_s)
-                 values ($1, $2, $3, $4, $5, $6, $7)",
-            )
-            .bind(client.tenant.0)
-            .bind(client.id.0)
-            .bind(&client.name)
-            .bind(client.secret_hash)
-            .bind(&scopes)
-            .bind(bigint(client.created_at_ms))
-            .bind(client.requests_per_s.map(|rate| i32::try_from(rate).unwrap_or(i32::MAX)))
-            .execute(&mut *connection)
-            .await?;
-                let mut after = json!({"name": client.name, "scopes": scopes});
-                if let Some(rate) = client.requests_per_s {
-                    after["requests_per_s"] = rate.into();
-                }
-                let act = Act {
-                    at_ms: client.created_at_ms,
-                    actor: client.created_by,
-                    action: Action::ClientCreated,
-                    subject: client.id.to_string(),
-                    before: None,
-                    after: Some(after.to_string()),
-                };
-                audit::record(connection, client.tenant, &act).await?;
-                Ok(())
-            })
-        })
-        .await
-}
-
-/// Uses the SECURITY DEFINER function, since the tenant is not known yet. Scopes that this version
-/// does not know are ignored.
-pub async fn find_client(app: &AppPool, id: ClientId) -> Result<Option<ClientCredentials>, StorageError> {
-    let row = app
-        .statement(move |connection| {
-            Box::pin(async move {
-                let statement = "select tenant_id, secret_hash, scopes, requests_per_s from find_client($1)";
-                Ok(sqlx::query(statement).bind(id.0).fetch_optional(connection).await?)
-            })
-        })
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    let scopes: Vec<String> = row.try_get("scopes")?;
-    let requests_per_s: Option<i32> = row.try_get("requests_per_s")?;
-    Ok(Some(ClientCredentials {
-        tenant: TenantId(row.try_get("tenant_id")?),
-        secret_hash: row.try_get("secret_hash")?,
-        scopes: scopes.iter().filter_map(|name| Scope::parse(name)).collect(),
-        requests_per_s: requests_per_s.and_then(|rate| u32::try_from(rate).ok()),
-    }))
 }

@@ -16,7 +16,7 @@ struct Room {
     barred_crates: &'static [&'static str],
 }
 
-const ROOMS: [Room; 6] = [
+const ROOMS: [Room; 7] = [
     Room { name: "domain", rooms: &[], barred_crates: &["rocket", "sqlx", "wasmtime", "tokio"] },
     Room { name: "rules", rooms: &["domain"], barred_crates: &["rocket", "sqlx"] },
     Room { name: "storage", rooms: &["domain"], barred_crates: &["rocket", "wasmtime"] },
@@ -27,8 +27,13 @@ const ROOMS: [Room; 6] = [
         barred_crates: &["rocket", "sqlx", "wasmtime"],
     },
     Room {
+        name: "people",
+        rooms: &["domain", "storage", "auth"],
+        barred_crates: &["rocket", "sqlx", "wasmtime"],
+    },
+    Room {
         name: "http",
-        rooms: &["domain", "rules", "storage", "auth", "decisions"],
+        rooms: &["domain", "rules", "storage", "auth", "decisions", "people"],
         barred_crates: &["sqlx", "wasmtime"],
     },
 ];

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rocket::Response;
 use rocket::http::Header;
+use uuid::Uuid;
 
-use crate::domain::tenant::ClientId;
 use crate::domain::token_buckets::{BucketAnswer, Rate, TokenBuckets};
 
 /// About 5 MB at most: 50 bytes for each client that sent a request within its window.
@@ -20,7 +20,7 @@ const CLIENTS_MAX: usize = 100_000;
 pub struct ClientRates {
     requests_per_s: u32,
     burst: u32,
-    buckets: TokenBuckets<ClientId>,
+    buckets: TokenBuckets<Uuid>,
 }
 
 impl ClientRates {
@@ -30,11 +30,11 @@ impl ClientRates {
         Self { requests_per_s, burst, buckets: TokenBuckets::new(CLIENTS_MAX) }
     }
 
-    /// Counts one request. `None` if the client has no limit.
-    pub fn count(&self, client: ClientId, own_per_s: Option<u32>, now: Instant) -> Option<RateLimit> {
+    /// Counts one request of a client or a user. `None` if there is no limit.
+    pub fn count(&self, caller: Uuid, own_per_s: Option<u32>, now: Instant) -> Option<RateLimit> {
         let per_s = NonZeroU32::new(own_per_s.unwrap_or(self.requests_per_s))?;
         let rate = Rate::per_second(per_s, self.burst);
-        Some(RateLimit { rate, taken: self.buckets.take(client, rate, now) })
+        Some(RateLimit { rate, taken: self.buckets.take(caller, rate, now) })
     }
 }
 
@@ -78,8 +78,6 @@ pub fn whole_seconds(time: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     fn headers(limit: &RateLimit) -> [String; 2] {
@@ -90,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_fields_contain_the_policy_and_the_remaining_requests() {
-        let client = |number| ClientId(Uuid::from_u128(number));
+        let client = Uuid::from_u128;
         let now = Instant::now();
         for (per_s, burst, requests, policy, limit) in [
             (100, 0, 1, r#""client";q=100;w=1"#, r#""client";r=99;t=1"#),
@@ -108,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_client_s_own_rate_overrides_the_setting_and_zero_is_no_limit() {
-        let client = ClientId(Uuid::nil());
+        let client = Uuid::nil();
         let now = Instant::now();
         for (setting, own, expected) in [
             (0, None, None),
@@ -126,7 +124,7 @@ mod tests {
     #[test]
     fn a_refused_request_has_a_time_to_retry() {
         let rates = ClientRates::new(1, 0);
-        let (client, now) = (ClientId(Uuid::nil()), Instant::now());
+        let (client, now) = (Uuid::nil(), Instant::now());
         let count = |now| rates.count(client, None, now).expect("a limit").retry_after_s();
         assert_eq!(count(now), None);
         assert_eq!(count(now), Some(1));

@@ -10,14 +10,16 @@ use rocket::request::{FromRequest, Outcome};
 use tokio::time::Instant;
 
 use crate::auth::scope::ScopeSet;
-use crate::auth::token::{LEEWAY_S, VerifiedToken};
+use crate::auth::token::{LEEWAY_S, Subject, VerifiedToken};
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::tenant::{ClientId, Scope, TenantId};
+use crate::domain::user::{SignInId, UserId};
 use crate::http::edge::client_rates::ClientRates;
 use crate::http::edge::context::RequestContext;
 use crate::http::response::entity_tags::{EntityTags, MalformedEntityTags};
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::services::Tokens;
+use crate::people::users::Administrator;
 use crate::storage::rulesets::{DeploymentVersion, ExpectedActivation};
 
 /// A scope as a type, so that a route cannot forget to check it.
@@ -48,39 +50,53 @@ scopes!(
     PluginsRead,
     PluginsWrite,
     AuditRead,
+    UsersRead,
+    UsersWrite,
+    ClientsRead,
+    ClientsWrite,
+    TenantsRead,
+    TenantsWrite,
 );
 
-/// The client that sent the request, with a token that has the scope `S`.
+/// Who sent the request, a client or a user, with a token that has the scope `S`.
 #[derive(Debug)]
-pub struct Client<S> {
+pub struct Caller<S> {
     pub tenant: TenantId,
-    pub id: ClientId,
+    pub subject: Subject,
     /// From this time on the token is rejected.
     pub valid_until_ms: u64,
     scopes: ScopeSet,
     scope: PhantomData<fn() -> S>,
 }
 
-impl<S> Client<S> {
+impl<S> Caller<S> {
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.contains(scope)
     }
 
+    /// As whom the caller administers users and clients.
+    pub fn administrator(&self) -> Administrator {
+        Administrator { tenant: self.tenant, actor: self.actor(), scopes: self.scopes }
+    }
+
     /// The author of a change, as stored with it.
     pub fn actor(&self) -> String {
-        format!("client:{}", self.id)
+        match self.subject {
+            Subject::Client { id, .. } => format!("client:{id}"),
+            Subject::User { id, .. } => format!("user:{id}"),
+        }
     }
 }
 
 #[rocket::async_trait]
-impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
+impl<'r, S: ScopeMarker> FromRequest<'r> for Caller<S> {
     type Error = ProblemKind;
 
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
-        match admit(request, S::SCOPE) {
+        match admit(request, Some(S::SCOPE)) {
             Ok(token) => Outcome::Success(Self {
                 tenant: token.tenant,
-                id: token.client,
+                subject: token.subject,
                 valid_until_ms: token.expires_at_ms.saturating_add(LEEWAY_S * 1_000),
                 scopes: token.scopes,
                 scope: PhantomData,
@@ -90,15 +106,73 @@ impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
     }
 }
 
+/// A client of the tenant, with a token that has the scope `S`. Users are refused.
+#[derive(Debug)]
+pub struct Client<S> {
+    pub tenant: TenantId,
+    pub id: ClientId,
+    scopes: ScopeSet,
+    scope: PhantomData<fn() -> S>,
+}
+
+impl<S> Client<S> {
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(scope)
+    }
+}
+
+#[rocket::async_trait]
+impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
+    type Error = ProblemKind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
+        match admit(request, Some(S::SCOPE)) {
+            Ok(VerifiedToken { tenant, subject: Subject::Client { id, .. }, scopes, .. }) => {
+                Outcome::Success(Self { tenant, id, scopes, scope: PhantomData })
+            }
+            // No role has the scope of such a route.
+            Ok(_) => lacking(S::SCOPE).refuse(request),
+            Err(problem) => problem.refuse(request),
+        }
+    }
+}
+
+/// A person who is signed in, whatever the roles.
+#[derive(Debug)]
+pub struct Person {
+    pub tenant: TenantId,
+    pub user: UserId,
+    pub sign_in: SignInId,
+    pub scopes: ScopeSet,
+}
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for Person {
+    type Error = ProblemKind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
+        match admit(request, None) {
+            Ok(VerifiedToken { tenant, subject: Subject::User { id, sign_in }, scopes, .. }) => {
+                Outcome::Success(Self { tenant, user: id, sign_in, scopes })
+            }
+            Ok(_) => {
+                let detail = "Only a person who is signed in has this resource.";
+                Problem::new(ProblemKind::PersonRequired, detail).refuse(request)
+            }
+            Err(problem) => problem.refuse(request),
+        }
+    }
+}
+
 /// Checks the token, the rate limit and the scope. This happens before the body is read, so that
 /// a refused request costs little.
-fn admit(request: &Request<'_>, needed: Scope) -> Result<VerifiedToken, Problem> {
+fn admit(request: &Request<'_>, needed: Option<Scope>) -> Result<VerifiedToken, Problem> {
     let token = verified_token(request)?;
     let context = RequestContext::of(request);
     context.set_tenant(token.tenant);
     let count = || {
         let rates = request.rocket().state::<ClientRates>()?;
-        rates.count(token.client, token.requests_per_s, Instant::now().into_std())
+        rates.count(token.subject.uuid(), token.requests_per_s, Instant::now().into_std())
     };
     if let Some(seconds) = context.rate_limit.get_or_init(count).and_then(|limit| limit.retry_after_s()) {
         metrics::counter!("http_requests_rate_limited_total").increment(1);
@@ -106,13 +180,17 @@ fn admit(request: &Request<'_>, needed: Scope) -> Result<VerifiedToken, Problem>
         let problem = Problem::new(ProblemKind::RateLimited, detail);
         return Err(Problem { retry_after_seconds: Some(seconds), ..problem });
     }
-    if !token.scopes.contains(needed) {
-        let scope = needed.name();
-        let challenge = format!(r#"Bearer realm="tollgate", error="insufficient_scope", scope="{scope}""#);
-        let detail = format!("The access token does not have the scope {scope}.");
-        return Err(Problem::with_challenge(ProblemKind::InsufficientScope, detail, challenge));
+    match needed.filter(|needed| !token.scopes.contains(*needed)) {
+        Some(missing) => Err(lacking(missing)),
+        None => Ok(token),
     }
-    Ok(token)
+}
+
+fn lacking(scope: Scope) -> Problem {
+    let scope = scope.name();
+    let challenge = format!(r#"Bearer realm="tollgate", error="insufficient_scope", scope="{scope}""#);
+    let detail = format!("The access token does not have the scope {scope}.");
+    Problem::with_challenge(ProblemKind::InsufficientScope, detail, challenge)
 }
 
 fn verified_token(request: &Request<'_>) -> Result<VerifiedToken, Problem> {

@@ -102,3 +102,40 @@ problems! {
     /// Retiring a plugin.
     RetireProblems: NotFound Conflict;
 }
+
+macro_rules! problems_of_people {
+    ($($(#[$meta:meta])* $group:ident: $($kind:ident)*;)*) => {$(
+        $(#[$meta])*
+        #[derive(Debug)]
+        pub struct $group;
+
+        impl IntoResponses for $group {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                responses(&[
+                    $(ProblemKind::$kind,)*
+                    ProblemKind::Internal, ProblemKind::Busy, ProblemKind::Deadline, ProblemKind::Unavailable,
+                ])
+            }
+        }
+    )*};
+}
+
+problems_of_people! {
+    /// Signing in.
+    SignInProblems: MalformedRequest MalformedBody SignInFailed SecondFactorRequired BodyTooLarge
+        UnsupportedMediaType InvalidBody CardNumber TooManyAttempts;
+    /// Renewing a session.
+    RenewProblems: MalformedRequest SessionEnded;
+    /// Signing out.
+    EndSessionProblems: MalformedRequest;
+    /// Setting a password with a link.
+    SetPasswordProblems: MalformedRequest MalformedBody SignInFailed BodyTooLarge UnsupportedMediaType InvalidBody
+        CardNumber;
+    /// Reading what is the person's own.
+    OwnProblems: Unauthenticated PersonRequired RateLimited;
+    /// Changing what is the person's own, without a body.
+    OwnResourceProblems: Unauthenticated PersonRequired NotFound Conflict RateLimited;
+    /// Changing what is the person's own.
+    OwnChangeProblems: MalformedRequest MalformedBody Unauthenticated SignInFailed PersonRequired NotFound Conflict
+        BodyTooLarge UnsupportedMediaType InvalidBody CardNumber TooManyAttempts RateLimited;
+}

@@ -2,6 +2,7 @@
 //!
 //! Must never pass the text of a storage error on to a client: it may quote stored data.
 
+pub mod people;
 mod tables;
 
 use crate::decisions::diagnoses::DiagnosisError;

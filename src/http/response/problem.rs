@@ -25,6 +25,10 @@ pub enum ProblemKind {
     DigestMismatch,
     Unauthenticated,
     InsufficientScope,
+    SignInFailed,
+    SecondFactorRequired,
+    SessionEnded,
+    PersonRequired,
     NotFound,
     MethodNotAllowed,
     StillDeciding,
@@ -42,6 +46,7 @@ pub enum ProblemKind {
     PluginRefused,
     TooManyStreams,
     QuotaExceeded,
+    TooManyAttempts,
     RateLimited,
     Internal,
     Busy,
@@ -52,7 +57,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     #[cfg(test)]
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 35] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -60,6 +65,10 @@ impl ProblemKind {
         Self::DigestMismatch,
         Self::Unauthenticated,
         Self::InsufficientScope,
+        Self::SignInFailed,
+        Self::SecondFactorRequired,
+        Self::SessionEnded,
+        Self::PersonRequired,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::StillDeciding,
@@ -77,6 +86,7 @@ impl ProblemKind {
         Self::PluginRefused,
         Self::TooManyStreams,
         Self::QuotaExceeded,
+        Self::TooManyAttempts,
         Self::RateLimited,
         Self::Internal,
         Self::Busy,
@@ -97,6 +107,12 @@ impl ProblemKind {
             Self::DigestMismatch => (400, "digest-mismatch", "The body does not match its digest"),
             Self::Unauthenticated => (401, "unauthenticated", "A valid access token is required"),
             Self::InsufficientScope => (403, "insufficient-scope", "The access token lacks a required scope"),
+            Self::SignInFailed => (401, "sign-in-failed", "The sign-in failed"),
+            Self::SecondFactorRequired => {
+                (401, "second-factor-required", "A code of the second factor is required")
+            }
+            Self::SessionEnded => (401, "session-ended", "The session has ended"),
+            Self::PersonRequired => (403, "person-required", "Only a signed-in person may do this"),
             Self::NotFound => (404, "not-found", "The resource does not exist"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The method is not allowed"),
             Self::StillDeciding => {
@@ -118,6 +134,7 @@ impl ProblemKind {
             Self::PluginRefused => (422, "plugin-refused", "The plugin was refused"),
             Self::TooManyStreams => (429, "too-many-streams", "Too many event streams are open"),
             Self::QuotaExceeded => (429, "quota-exceeded", "A limit of the tenant has been reached"),
+            Self::TooManyAttempts => (429, "too-many-attempts", "Too many sign-ins have failed"),
             Self::RateLimited => (429, "rate-limited", "The client sends too many requests"),
             Self::Internal => (500, "internal", "An internal error occurred"),
             Self::Busy => (503, "busy", "The server is busy"),

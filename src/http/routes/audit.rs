@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::domain::audit::{Action, AuditEvent};
-use crate::http::edge::guard::{AuditRead, Client};
+use crate::http::edge::guard::{AuditRead, Caller};
 use crate::http::openapi::problems::ListProblems;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
@@ -85,7 +85,7 @@ impl TryFrom<AuditEvent> for AuditEventShape {
 )]
 #[get("/audit")]
 pub async fn list(
-    client: Client<AuditRead>,
+    caller: Caller<AuditRead>,
     mut query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
@@ -97,9 +97,9 @@ pub async fn list(
         from_ms: query.time_ms("from_ms"),
         to_ms: query.time_ms("to_ms"),
     };
-    let page = query.page(&services.cursors, client.tenant, "audit")?;
+    let page = query.page(&services.cursors, caller.tenant, "audit")?;
     let before = page.position::<i64>()?;
-    let found = audit::list(&services.app, client.tenant, filter, before, page.fetch_limit()).await?;
+    let found = audit::list(&services.app, caller.tenant, filter, before, page.fetch_limit()).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |event| event.sequence.to_string());
     let items: Result<Vec<AuditEventShape>, StorageError> =
         found.into_iter().map(AuditEventShape::try_from).collect();

@@ -12,7 +12,7 @@ use crate::domain::backtest::Backtest;
 use crate::domain::backtest::label::Label;
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
-use crate::http::edge::guard::{Client, DecisionsRead, RulesetsRead, RulesetsWrite};
+use crate::http::edge::guard::{Caller, DecisionsRead, RulesetsRead, RulesetsWrite};
 use crate::http::openapi::problems::{CancelProblems, CreateBacktestProblems, ReadProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::query::Query;
@@ -40,7 +40,7 @@ pub fn routes() -> Vec<Route> {
 )]
 #[post("/rulesets/<point>/backtests", data = "<body>")]
 pub async fn create(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     services: &ServiceState,
     body: JsonBody,
@@ -50,9 +50,9 @@ pub async fn create(
     let body: BacktestBody = body.read(now_ms)?;
     let revision = body.revision;
     let (baseline, selection) = body.choices(now_ms);
-    let (id, actor) = (services.world.uuid_v7(now_ms), client.actor());
+    let (id, actor) = (services.world.uuid_v7(now_ms), caller.actor());
     let new = NewBacktest { id, point, revision, baseline, selection, actor, now_ms };
-    let backtest = backtests::create(&services.app, client.tenant, new).await?;
+    let backtest = backtests::create(&services.app, caller.tenant, new).await?;
     let location = format!("/api/v1/rulesets/{}/backtests/{id}", point.name());
     Ok(ApiResponse::json(Status::Accepted, &BacktestShape::from(backtest))?.with("Location", location))
 }
@@ -69,15 +69,15 @@ pub async fn create(
 )]
 #[get("/rulesets/<point>/backtests")]
 pub async fn list(
-    client: Client<RulesetsRead>,
+    caller: Caller<RulesetsRead>,
     point: &str,
     query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
-    let page = query.page(&services.cursors, client.tenant, &format!("backtests {}", point.name()))?;
+    let page = query.page(&services.cursors, caller.tenant, &format!("backtests {}", point.name()))?;
     let before = page.position::<Uuid>()?;
-    let found = backtests::list(&services.app, client.tenant, point, before, page.fetch_limit()).await?;
+    let found = backtests::list(&services.app, caller.tenant, point, before, page.fetch_limit()).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |backtest| backtest.id.to_string());
     let items: Vec<BacktestShape> = found.into_iter().map(BacktestShape::from).collect();
     ApiResponse::json(Status::Ok, &Page { items, next_cursor })
@@ -91,12 +91,12 @@ pub async fn list(
 )]
 #[get("/rulesets/<point>/backtests/<id>")]
 pub async fn one(
-    client: Client<RulesetsRead>,
+    caller: Caller<RulesetsRead>,
     point: &str,
     id: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let backtest = found(services, client.tenant, point, id).await?;
+    let backtest = found(services, caller.tenant, point, id).await?;
     ApiResponse::json(Status::Ok, &BacktestShape::from(backtest))
 }
 
@@ -140,8 +140,8 @@ fn backtest_id(text: &str) -> Result<Uuid, Problem> {
 )]
 #[get("/rulesets/<point>/backtests/<id>/examples")]
 pub async fn examples(
-    client: Client<RulesetsRead>,
-    _decisions: Client<DecisionsRead>,
+    caller: Caller<RulesetsRead>,
+    _decisions: Caller<DecisionsRead>,
     point: &str,
     id: &str,
     mut query: Query,
@@ -150,9 +150,9 @@ pub async fn examples(
     let outcome = |name: &str| Outcome::parse(name).ok_or(EXPECTED_OUTCOME);
     let (was, would_be) = (query.parsed("was", outcome), query.parsed("would_be", outcome));
     let label = query.parsed("label", |name| Label::parse(name).ok_or("expected a label used in the report"));
-    let page = query.page(&services.cursors, client.tenant, &format!("examples {id}"))?;
+    let page = query.page(&services.cursors, caller.tenant, &format!("examples {id}"))?;
     let after = page.position::<usize>()?.unwrap_or(0);
-    let backtest = found(services, client.tenant, point, id).await?;
+    let backtest = found(services, caller.tenant, point, id).await?;
     let report = backtest.report.unwrap_or_default();
     let wanted = placed(&report).filter(|placed| {
         was.is_none_or(|was| was == placed.was)
@@ -173,12 +173,12 @@ pub async fn examples(
 )]
 #[post("/rulesets/<point>/backtests/<id>/cancel")]
 pub async fn cancel(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     id: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let (point, id, now_ms) = (point_of(point)?, backtest_id(id)?, services.world.now_ms());
-    let cancelled = backtests::cancel(&services.app, client.tenant, point, id, client.actor(), now_ms);
+    let cancelled = backtests::cancel(&services.app, caller.tenant, point, id, caller.actor(), now_ms);
     ApiResponse::json(Status::Ok, &BacktestShape::from(cancelled.await?))
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::auth::signing_key::Jwk;
 use crate::domain::checkpoint::{Checkpoint, SignedCheckpoint};
-use crate::http::edge::guard::{AuditRead, Client};
+use crate::http::edge::guard::{AuditRead, Caller};
 use crate::http::openapi::problems::CommonProblems;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
@@ -62,7 +62,7 @@ impl From<SignedCheckpoint> for CheckpointShape {
     security(("oauth" = ["audit:read"]))
 )]
 #[get("/audit/checkpoints")]
-pub fn latest(_client: Client<AuditRead>, services: &ServiceState) -> Result<ApiResponse, Problem> {
+pub fn latest(_caller: Caller<AuditRead>, services: &ServiceState) -> Result<ApiResponse, Problem> {
     let items = services.checkpoints.all().into_iter().map(CheckpointShape::from).collect();
     let public_key = services.checkpoints.public_key();
     ApiResponse::json(Status::Ok, &CheckpointsShape { items, public_key })

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::decisions::replay::{EvidenceValue, Replay};
 use crate::domain::ruleset::DecisionPoint;
-use crate::http::edge::guard::{Client, DecisionsRead};
+use crate::http::edge::guard::{Caller, DecisionsRead};
 use crate::http::openapi::problems::{ReadDecisionProblems, ReplayProblems};
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
@@ -84,16 +84,16 @@ impl From<Replay> for ReplayShape {
 )]
 #[get("/decisions/<id>")]
 pub async fn one(
-    client: Client<DecisionsRead>,
+    caller: Caller<DecisionsRead>,
     id: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
-    let stored = decisions::get(&services.app, client.tenant, id).await?;
+    let stored = decisions::get(&services.app, caller.tenant, id).await?;
     let stored = stored.ok_or(Problem::not_found("decision"))?;
     let revision = match stored.decision.evidence.revision {
         Some(reference) => {
-            rulesets::get(&services.app, client.tenant, DecisionPoint::Payment, reference.number).await?
+            rulesets::get(&services.app, caller.tenant, DecisionPoint::Payment, reference.number).await?
         }
         None => None,
     };
@@ -108,11 +108,11 @@ pub async fn one(
 )]
 #[get("/decisions/<id>/replay")]
 pub async fn replay(
-    client: Client<DecisionsRead>,
+    caller: Caller<DecisionsRead>,
     id: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
-    let replay = services.replays.replay(client.tenant, id).await?;
+    let replay = services.replays.replay(caller.tenant, id).await?;
     ApiResponse::json(Status::Ok, &ReplayShape::from(replay))
 }

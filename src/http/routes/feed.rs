@@ -20,17 +20,18 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::auth::token::{AccessTokens, Subject};
 use crate::decisions::feed::{Feed, FeedEvent, FeedItem, FeedPosition, FeedSubscriber};
 use crate::domain::tenant::Scope;
 use crate::domain::time::World;
 use crate::domain::verdict::OutcomeReason;
-use crate::http::edge::guard::{Client, DecisionsRead};
+use crate::http::edge::guard::{Caller, DecisionsRead};
 use crate::http::edge::streams::{StreamSlot, Streams};
 use crate::http::openapi::problems::FeedProblems;
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::routes::audit::AuditEventShape;
 use crate::http::routes::payments::OutcomeShape;
-use crate::http::services::ServiceState;
+use crate::http::services::{ServiceState, Tokens};
 use crate::storage::StorageError;
 use crate::storage::decisions::NewDecision;
 
@@ -136,6 +137,9 @@ impl<'r> FromRequest<'r> for LastEventId {
 struct FeedStream {
     feed: Feed,
     world: World,
+    tokens: Arc<AccessTokens>,
+    /// Whose token it is. If it is revoked, the stream ends.
+    subject: Subject,
     valid_until_ms: u64,
     /// Whether the last read failed. Only the first failure in a row is logged.
     failed: bool,
@@ -143,13 +147,14 @@ struct FeedStream {
 }
 
 impl FeedStream {
-    /// Waits for the next events. `None` if the token has expired or reading cannot continue.
+    /// Waits for the next events. `None` if the token has expired or was revoked, or if reading
+    /// cannot continue.
     async fn next(mut self) -> Option<(Vec<Event>, Self)> {
         loop {
             if self.failed || !self.feed.is_behind() {
                 sleep(READ_EVERY).await;
             }
-            if self.world.now_ms() >= self.valid_until_ms {
+            if self.world.now_ms() >= self.valid_until_ms || self.tokens.has_revoked(self.subject) {
                 return None;
             }
             match self.read().await {
@@ -209,8 +214,8 @@ impl<'r> Responder<'r, 'r> for Events {
 /// `id` in its data, and an act by its `sequence`. Decisions arrive almost in the order of their ids,
 /// acts in the order of their sequences.
 ///
-/// A comment is sent every 15 seconds. The stream ends when the access token expires or the server
-/// stops: reconnect with a new token and the last `id`. A tenant can have at most 8 streams per node. A
+/// A comment is sent every 15 seconds. The stream ends when the access token expires or is revoked, or
+/// the server stops: reconnect with a new token and the last `id`. A tenant can have at most 8 streams per node. A
 /// client that disconnected silently counts until the next comment. Imported payments are not included.
 #[utoipa::path(
     tag = "events",
@@ -224,25 +229,27 @@ impl<'r> Responder<'r, 'r> for Events {
 )]
 #[get("/events")]
 pub async fn follow(
-    client: Client<DecisionsRead>,
+    caller: Caller<DecisionsRead>,
     from: LastEventId,
     services: &ServiceState,
     streams: &State<Arc<Streams>>,
+    tokens: &State<Tokens>,
     shutdown: Shutdown,
 ) -> Result<Events, Problem> {
-    let (world, valid_until_ms) = (services.world.clone(), client.valid_until_ms);
-    let slot = streams.enter(client.tenant, world.now_ms(), valid_until_ms)?;
+    let (world, valid_until_ms) = (services.world.clone(), caller.valid_until_ms);
+    let slot = streams.enter(caller.tenant, world.now_ms(), valid_until_ms)?;
     let follower = FeedSubscriber {
         app: services.app.clone(),
-        tenant: client.tenant,
-        sees_acts: client.has(Scope::AuditRead),
+        tenant: caller.tenant,
+        sees_acts: caller.has(Scope::AuditRead),
         submission_deadline: services.submission_deadline,
     };
     let feed = Feed::open(follower, from.0, world.now_ms()).await?;
     // Browsers do not dispatch an event without data, but keep its id. A client that loses the
     // connection before the first event resumes from here.
     let begin = Event::retry(RETRY_AFTER).id(text_of(feed.position()));
-    let source = FeedStream { feed, world, valid_until_ms, failed: false, _slot: slot };
+    let (tokens, subject) = (tokens.0.clone(), caller.subject);
+    let source = FeedStream { feed, world, tokens, subject, valid_until_ms, failed: false, _slot: slot };
     let events = stream::unfold(source, FeedStream::next).flat_map(stream::iter);
     let stopped = select(Box::pin(streams.stopping()), shutdown);
     let events = stream::iter([begin]).chain(events).take_until(stopped).boxed();

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::domain::comparison::ValueKind;
 use crate::domain::ruleset::is_slug;
-use crate::http::edge::guard::{Client, ListsRead, ListsWrite};
+use crate::http::edge::guard::{Caller, ListsRead, ListsWrite};
 use crate::http::openapi::problems::{CancelProblems, CreateProblems, ListProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::{Parsed, named, or, parsed, text};
@@ -108,14 +108,14 @@ pub(super) fn list_name(text: &str) -> Result<&str, Problem> {
 )]
 #[post("/lists", data = "<body>")]
 pub async fn create(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let now_ms = services.world.now_ms();
     let ListBody { name, kind, description } = body.read(now_ms)?;
-    let new = NewList { name, kind, description, created_by: client.actor(), created_at_ms: now_ms };
-    lists::create(&services.app, client.tenant, new.clone(), services.quotas.lists_max).await?;
+    let new = NewList { name, kind, description, created_by: caller.actor(), created_at_ms: now_ms };
+    lists::create(&services.app, caller.tenant, new.clone(), services.quotas.lists_max).await?;
     let location = format!("/api/v1/lists/{}/entries", new.name);
     let shape = ListShape::from(List::from(new));
     Ok(ApiResponse::json(Status::Created, &shape)?.with("Location", location))
@@ -133,13 +133,13 @@ pub async fn create(
 )]
 #[get("/lists")]
 pub async fn all(
-    client: Client<ListsRead>,
+    caller: Caller<ListsRead>,
     query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let page = query.page(&services.cursors, client.tenant, "lists")?;
+    let page = query.page(&services.cursors, caller.tenant, "lists")?;
     let after = page.position::<String>()?;
-    let found = lists::list(&services.app, client.tenant, after, page.fetch_limit()).await?;
+    let found = lists::list(&services.app, caller.tenant, after, page.fetch_limit()).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |list| list.name.clone());
     let items: Vec<ListShape> = found.into_iter().map(ListShape::from).collect();
     ApiResponse::json(Status::Ok, &Page { items, next_cursor })
@@ -156,11 +156,11 @@ pub async fn all(
 )]
 #[delete("/lists/<name>")]
 pub async fn close(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     name: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let name = list_name(name)?;
-    lists::close(&services.app, client.tenant, name, services.world.now_ms(), &client.actor()).await?;
+    lists::close(&services.app, caller.tenant, name, services.world.now_ms(), &caller.actor()).await?;
     Ok(ApiResponse::empty(Status::NoContent))
 }

@@ -11,15 +11,17 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::auth::oauth::{OAuthError, TokenRequest, TokenResponse, granted_scopes, parse_token_request};
+use crate::auth::password::SecretText;
 use crate::auth::sign_in_limits::SignInResult;
+use crate::auth::token::Subject;
 use crate::domain::tenant::Scope;
 use crate::http::edge::client_rates::whole_seconds;
 use crate::http::request::body::{FormBody, Uncompressed};
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::{Problem, ProblemBody, ProblemKind};
 use crate::http::services::{ServiceState, Services, Tokens};
-use crate::storage::tenants::ClientCredentials;
-use crate::storage::{StorageError, tenants};
+use crate::storage::clients::ClientCredentials;
+use crate::storage::{StorageError, clients};
 
 pub fn routes() -> Vec<Route> {
     routes![token, jwks, metadata]
@@ -143,11 +145,12 @@ async fn give(
     let id = request.client;
     let client = authenticate(services, request).await?;
     let scopes = granted_scopes(requested, client.scopes.into_iter().collect())?;
-    Ok(tokens.0.issue(client.tenant, id, scopes, client.requests_per_s)?.into())
+    let subject = Subject::Client { id, generation: client.generation };
+    Ok(tokens.0.issue(client.tenant, subject, scopes, client.requests_per_s)?.into())
 }
 
 async fn authenticate(services: &Services, request: TokenRequest) -> Result<ClientCredentials, OAuthError> {
-    let limits = &services.sign_ins;
+    let limits = &services.sign_in_limits;
     let now = || Instant::now().into_std();
     let admitted = limits.admit(request.client, &request.secret, now());
     let attempt = admitted.map_err(|next_in| {
@@ -165,11 +168,18 @@ async fn authenticate(services: &Services, request: TokenRequest) -> Result<Clie
 }
 
 async fn judge(services: &Services, request: TokenRequest) -> Result<ClientCredentials, OAuthError> {
-    let found = tenants::find_client(&services.app, request.client).await.map_err(failed)?;
+    let found = clients::find_credentials(&services.app, request.client).await.map_err(failed)?;
     let stored = found.as_ref().map(|client| client.secret_hash.as_str());
+    let previous = found.as_ref().and_then(|client| client.previous.as_ref());
+    let previous = previous.filter(|(_, until_ms)| services.world.now_ms() < *until_ms);
+    let again = previous.map(|(hash, _)| (SecretText::new(request.secret.expose().to_owned()), hash));
     // The response time must not reveal which clients exist. So a hash is computed for unknown
     // clients, too.
-    if !services.hasher.verify(request.secret, stored).await? {
+    let mut is_right = services.hasher.verify(request.secret, stored).await?;
+    if let Some((secret, hash)) = again.filter(|_| !is_right) {
+        is_right = services.hasher.verify(secret, Some(hash)).await?;
+    }
+    if !is_right {
         return Err(OAuthError::InvalidClient);
     }
     found.ok_or(OAuthError::InvalidClient)

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::auth::token::Subject;
 use crate::decisions::stages::Stage;
 use crate::decisions::submit::PaymentSubmission;
 use crate::domain::decision::IdempotencyKey;
@@ -25,14 +26,14 @@ use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::tenant::Scope;
 use crate::domain::verdict::{Outcome, OutcomeReason};
 use crate::http::edge::context::RequestContext;
-use crate::http::edge::guard::{Client, IdempotencyKeyHeader, PaymentsRead, PaymentsWrite};
+use crate::http::edge::guard::{Caller, Client, IdempotencyKeyHeader, PaymentsRead, PaymentsWrite};
 use crate::http::openapi::problems::{ReadProblems, SearchProblems, SubmitProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::card_numbers::{key_error, refused};
 use crate::http::request::declaration::named;
 use crate::http::request::fields::Screened;
 use crate::http::request::query::Query;
-use crate::http::response::problem::Problem;
+use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::payments::body::{PaymentShape, not_stored_yet};
 use crate::http::routes::payments::events::EventKindShape;
@@ -304,24 +305,28 @@ pub async fn submit(
 )]
 #[get("/payments")]
 pub async fn list(
-    client: Client<PaymentsRead>,
+    caller: Caller<PaymentsRead>,
     mut query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let in_full = client.has(Scope::DecisionsRead);
+    let in_full = caller.has(Scope::DecisionsRead);
     let expected_key = "expected 1 to 255 visible ASCII characters";
     let key = query.parsed("idempotency_key", |text| IdempotencyKey::parse(text).ok_or(expected_key));
     if let Some(key) = key {
         query.finish()?;
-        let found = decisions::found_by_key(&services.app, client.tenant, client.id, &key).await?;
+        let Subject::Client { id: client, .. } = caller.subject else {
+            let detail = "Each client has keys of its own, so only a client can search by idempotency_key.";
+            return Err(Problem::new(ProblemKind::InvalidQuery, detail));
+        };
+        let found = decisions::found_by_key(&services.app, caller.tenant, client, &key).await?;
         let items = found.map(|found| SummaryShape::of(found, in_full)).into_iter().collect();
         return ApiResponse::json(Status::Ok, &Page { items, next_cursor: None });
     }
     let mut filter = filter_of(&mut query);
-    let page = query.page(&services.cursors, client.tenant, "payments")?;
+    let page = query.page(&services.cursors, caller.tenant, "payments")?;
     filter.position = page.position::<Uuid>()?.map(PaymentId);
     filter.limit = page.fetch_limit();
-    let DecisionPage { found, reached } = services.search.search(client.tenant, &filter).await?;
+    let DecisionPage { found, reached } = services.search.search(caller.tenant, &filter).await?;
     let position = |found: &FoundDecision| found.summary.id.to_string();
     let (found, next_cursor) = page.cut(&services.cursors, found, position);
     let goes_on = reached.map(|reached| page.cursor_at(&services.cursors, &reached.to_string()));
@@ -337,23 +342,23 @@ pub async fn list(
 )]
 #[get("/payments/<id>")]
 pub async fn one(
-    client: Client<PaymentsRead>,
+    caller: Caller<PaymentsRead>,
     id: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("payment"))?;
     let not_found = || Problem::not_found("payment");
-    let state = payment_events::last(&services.app, client.tenant, id).await?.map(EventKindShape::from);
-    let shape = match decisions::get(&services.app, client.tenant, id).await {
+    let state = payment_events::last(&services.app, caller.tenant, id).await?.map(EventKindShape::from);
+    let shape = match decisions::get(&services.app, caller.tenant, id).await {
         Err(StorageError::Erased) => {
-            let left = decisions::erased(&services.app, client.tenant, id).await?.ok_or_else(not_found)?;
+            let left = decisions::erased(&services.app, caller.tenant, id).await?.ok_or_else(not_found)?;
             let found = FoundDecision { summary: left.summary, reasons: None };
             let (erased_at_ms, left) = (left.erased_at_ms, SummaryShape::of(found, false));
             ReadShape::Erased(Box::new(ErasedShape { left, erased_at_ms, state }))
         }
         stored => {
             let stored = stored?.ok_or_else(not_found)?;
-            let decided = DecidedShape::of(&stored, client.has(Scope::DecisionsRead));
+            let decided = DecidedShape::of(&stored, caller.has(Scope::DecisionsRead));
             ReadShape::Decided(Box::new(DecidedShape { state, ..decided }))
         }
     };

@@ -12,7 +12,7 @@ use rocket::{Request, Route, get, post, routes};
 use crate::domain::plugin::{Digest, TenantPlugin};
 use crate::domain::ruleset::DecisionPoint;
 use crate::domain::tenant::TenantId;
-use crate::http::edge::guard::{Client, PluginsRead, PluginsWrite};
+use crate::http::edge::guard::{Caller, PluginsRead, PluginsWrite};
 use crate::http::edge::upload_slots::UploadSlot;
 use crate::http::openapi::problems::{ListProblems, ReadProblems, RetireProblems, UploadProblems};
 use crate::http::request::body::WasmBody;
@@ -92,13 +92,13 @@ fn sha256_of(header: &str) -> Result<Option<Digest>, ()> {
 )]
 #[post("/plugins", data = "<body>")]
 pub async fn upload(
-    client: Client<PluginsWrite>,
+    caller: Caller<PluginsWrite>,
     promised: PromisedDigest,
     _turn: UploadSlot,
     services: &ServiceState,
     body: WasmBody,
 ) -> Result<ApiResponse, Problem> {
-    let seen = services.uploads.upload(client.tenant, &client.actor(), body.0, promised.0).await?;
+    let seen = services.uploads.upload(caller.tenant, &caller.actor(), body.0, promised.0).await?;
     let location = format!("/api/v1/plugins/{}", seen.digest);
     Ok(ApiResponse::json(Status::Accepted, &PluginShape::at(seen, services.world.now_ms()))?
         .with("Location", location))
@@ -114,13 +114,13 @@ pub async fn upload(
 )]
 #[get("/plugins")]
 pub async fn list(
-    client: Client<PluginsRead>,
+    caller: Caller<PluginsRead>,
     query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     query.finish()?;
-    let found = plugins::list(&services.app, client.tenant).await?;
-    let uses = rulesets::plugin_uses(&services.app, client.tenant, DecisionPoint::Payment, None).await?;
+    let found = plugins::list(&services.app, caller.tenant).await?;
+    let uses = rulesets::plugin_uses(&services.app, caller.tenant, DecisionPoint::Payment, None).await?;
     let now_ms = services.world.now_ms();
     let shape = |seen: TenantPlugin| PluginShape::at(seen, now_ms).with_uses(&uses);
     let items: Vec<PluginShape> = found.into_iter().map(shape).collect();
@@ -136,14 +136,14 @@ pub async fn list(
 )]
 #[get("/plugins/<digest>")]
 pub async fn one(
-    client: Client<PluginsRead>,
+    caller: Caller<PluginsRead>,
     digest: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
-    let seen = plugins::get(&services.app, client.tenant, digest).await?;
+    let seen = plugins::get(&services.app, caller.tenant, digest).await?;
     let seen = seen.ok_or(Problem::not_found("plugin"))?;
-    ApiResponse::json(Status::Ok, &whole(services, client.tenant, seen).await?)
+    ApiResponse::json(Status::Ok, &whole(services, caller.tenant, seen).await?)
 }
 
 async fn whole(
@@ -171,14 +171,14 @@ async fn whole(
 )]
 #[post("/plugins/<digest>/retire")]
 pub async fn retire(
-    client: Client<PluginsWrite>,
+    caller: Caller<PluginsWrite>,
     digest: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
     let now_ms = services.world.now_ms();
-    let retired = plugins::retire(&services.app, client.tenant, digest, &client.actor(), now_ms).await?;
-    ApiResponse::json(Status::Ok, &whole(services, client.tenant, retired).await?)
+    let retired = plugins::retire(&services.app, caller.tenant, digest, &caller.actor(), now_ms).await?;
+    ApiResponse::json(Status::Ok, &whole(services, caller.tenant, retired).await?)
 }
 
 /// Downloads the component.
@@ -189,14 +189,14 @@ pub async fn retire(
 )]
 #[get("/plugins/<digest>/wasm")]
 pub async fn download(
-    client: Client<PluginsRead>,
+    caller: Caller<PluginsRead>,
     digest: &str,
     services: &ServiceState,
 ) -> Result<PluginDownload, Problem> {
     let digest = Digest::parse(digest).map_err(|_| Problem::not_found("plugin"))?;
-    let seen = plugins::get(&services.app, client.tenant, digest).await?;
+    let seen = plugins::get(&services.app, caller.tenant, digest).await?;
     let plugin = seen.and_then(|seen| seen.plugin).ok_or(Problem::not_found("plugin"))?;
-    Ok(PluginDownload::new(services.app.clone(), client.tenant, &plugin))
+    Ok(PluginDownload::new(services.app.clone(), caller.tenant, &plugin))
 }
 
 #[cfg(test)]

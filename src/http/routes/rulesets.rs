@@ -12,7 +12,7 @@ use rocket::http::Status;
 use rocket::{Route, get, post, routes};
 
 use crate::domain::ruleset::DecisionPoint;
-use crate::http::edge::guard::{Client, RulesetsRead, RulesetsWrite};
+use crate::http::edge::guard::{Caller, RulesetsRead, RulesetsWrite};
 use crate::http::openapi::problems::{CreateProblems, ReadProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::query::Query;
@@ -41,14 +41,14 @@ pub fn point_of(name: &str) -> Result<DecisionPoint, Problem> {
 )]
 #[post("/rulesets/<point>/revisions", data = "<body>")]
 pub async fn create(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let RevisionBody { note, rules } = body.read(services.world.now_ms())?;
-    let revision = services.rulesets.create_revision(client.tenant, &client.actor(), rules, note).await?;
+    let revision = services.rulesets.create_revision(caller.tenant, &caller.actor(), rules, note).await?;
     let location = format!("/api/v1/rulesets/{}/revisions/{}", point.name(), revision.number);
     let answer = ApiResponse::json(Status::Created, &RevisionShape::from(revision))?;
     Ok(answer.with("Location", location).with_tag_of_body())
@@ -66,15 +66,15 @@ pub async fn create(
 )]
 #[get("/rulesets/<point>/revisions")]
 pub async fn list(
-    client: Client<RulesetsRead>,
+    caller: Caller<RulesetsRead>,
     point: &str,
     query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
-    let page = query.page(&services.cursors, client.tenant, &format!("revisions {}", point.name()))?;
+    let page = query.page(&services.cursors, caller.tenant, &format!("revisions {}", point.name()))?;
     let before = page.position::<i32>()?;
-    let found = rulesets::list(&services.app, client.tenant, point, before, page.fetch_limit()).await?;
+    let found = rulesets::list(&services.app, caller.tenant, point, before, page.fetch_limit()).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |revision| revision.number.to_string());
     let items: Vec<RevisionSummaryShape> = found.into_iter().map(RevisionSummaryShape::from).collect();
     ApiResponse::json(Status::Ok, &Page { items, next_cursor })
@@ -97,14 +97,14 @@ pub async fn list(
 )]
 #[get("/rulesets/<point>/revisions/<number>")]
 pub async fn one(
-    client: Client<RulesetsRead>,
+    caller: Caller<RulesetsRead>,
     point: &str,
     number: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let number = number.parse().map_err(|_| Problem::not_found("revision"))?;
-    let revision = rulesets::get(&services.app, client.tenant, point, number).await?;
+    let revision = rulesets::get(&services.app, caller.tenant, point, number).await?;
     let revision = revision.ok_or(Problem::not_found("revision"))?;
     Ok(ApiResponse::json(Status::Ok, &RevisionShape::from(revision))?.with_tag_of_body())
 }

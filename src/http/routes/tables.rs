@@ -16,7 +16,7 @@ use crate::domain::table::{
     TableName, TableSchema,
 };
 use crate::domain::tenant::TenantId;
-use crate::http::edge::guard::{Client, ListsRead, ListsWrite};
+use crate::http::edge::guard::{Caller, ListsRead, ListsWrite};
 use crate::http::openapi::problems::{CancelProblems, CreateProblems, ListProblems, ReadProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::{Parsed, items, named, object, or, parsed, text};
@@ -155,7 +155,7 @@ async fn table(services: &Services, tenant: TenantId, name: &str) -> Result<Tabl
 )]
 #[post("/tables", data = "<body>")]
 pub async fn create(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
@@ -163,8 +163,8 @@ pub async fn create(
     let TableBody { name, lookup, kind, columns, description } = body.read(now_ms)?;
     let schema = schema_of(lookup, kind, &columns).map_err(|_| refused(Vec::new()))?;
     let name = TableName::parse(&name).ok_or_else(|| refused(Vec::new()))?;
-    let new = NewTable { name, description, schema, created_by: client.actor(), created_at_ms: now_ms };
-    tables::create(&services.app, client.tenant, new.clone(), services.quotas.tables.tables_max).await?;
+    let new = NewTable { name, description, schema, created_by: caller.actor(), created_at_ms: now_ms };
+    tables::create(&services.app, caller.tenant, new.clone(), services.quotas.tables.tables_max).await?;
     let location = format!("/api/v1/tables/{}", new.name.as_str());
     let shape = TableShape::of(Table::from(new), None);
     Ok(ApiResponse::json(Status::Created, &shape)?.with("Location", location))
@@ -182,13 +182,13 @@ pub async fn create(
 )]
 #[get("/tables")]
 pub async fn list(
-    client: Client<ListsRead>,
+    caller: Caller<ListsRead>,
     query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let page = query.page(&services.cursors, client.tenant, "tables")?;
+    let page = query.page(&services.cursors, caller.tenant, "tables")?;
     let after = page.position::<String>()?;
-    let found = tables::list(&services.app, client.tenant, after, page.fetch_limit()).await?;
+    let found = tables::list(&services.app, caller.tenant, after, page.fetch_limit()).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |table| table.name.as_str().to_owned());
     let items: Vec<TableShape> = found.into_iter().map(|table| TableShape::of(table, None)).collect();
     ApiResponse::json(Status::Ok, &Page { items, next_cursor })
@@ -204,12 +204,12 @@ pub async fn list(
 )]
 #[get("/tables/<name>")]
 pub async fn one(
-    client: Client<ListsRead>,
+    caller: Caller<ListsRead>,
     name: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let table = table(services, client.tenant, name).await?;
-    let activation = tables::latest(&services.app, client.tenant, &table.name).await?;
+    let table = table(services, caller.tenant, name).await?;
+    let activation = tables::latest(&services.app, caller.tenant, &table.name).await?;
     let tag = activation_tag(activation.as_ref().map(|activation| activation.sequence));
     Ok(ApiResponse::json(Status::Ok, &TableShape::of(table, activation))?.with("ETag", tag))
 }
@@ -224,12 +224,12 @@ pub async fn one(
 )]
 #[delete("/tables/<name>")]
 pub async fn close(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     name: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let name = table_name(name)?;
     let now_ms = services.world.now_ms();
-    tables::close(&services.app, client.tenant, &name, now_ms, &client.actor()).await?;
+    tables::close(&services.app, caller.tenant, &name, now_ms, &caller.actor()).await?;
     Ok(ApiResponse::empty(Status::NoContent))
 }

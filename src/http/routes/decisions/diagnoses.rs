@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::decisions::diagnoses::recorded_failure;
-use crate::http::edge::guard::{Client, DecisionsRead};
+use crate::http::edge::guard::{Caller, DecisionsRead};
 use crate::http::openapi::problems::ReadDecisionProblems;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
@@ -82,14 +82,14 @@ impl From<Diagnosis> for DiagnosisShape {
 )]
 #[get("/decisions/<id>/rules/<rule>/diagnosis")]
 pub async fn one(
-    client: Client<DecisionsRead>,
+    caller: Caller<DecisionsRead>,
     id: &str,
     rule: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let id = payment_id(id).ok_or(Problem::not_found("decision"))?;
     let diagnoses = &services.diagnoses;
-    let found = recorded_failure::of_decision(&services.app, diagnoses, client.tenant, id, rule).await?;
+    let found = recorded_failure::of_decision(&services.app, diagnoses, caller.tenant, id, rule).await?;
     let shape = FailureDiagnosisShape {
         rule: rule.to_owned(),
         class: found.class.name(),

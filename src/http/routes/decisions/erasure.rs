@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::edge::guard::{Client, PaymentsErase};
+use crate::http::edge::guard::{Caller, PaymentsErase};
 use crate::http::openapi::problems::EraseProblems;
 use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::text;
@@ -53,7 +53,7 @@ pub struct ErasureShape {
 )]
 #[post("/decisions/<id>/erasure", data = "<body>")]
 pub async fn erase(
-    client: Client<PaymentsErase>,
+    caller: Caller<PaymentsErase>,
     id: &str,
     services: &ServiceState,
     body: JsonBody,
@@ -61,8 +61,8 @@ pub async fn erase(
     let payment = payment_id(id).ok_or(Problem::not_found("decision"))?;
     let now_ms = services.world.now_ms();
     let ErasureBody { reason } = body.read(now_ms)?;
-    let new = NewErasure { payment, reason, actor: client.actor(), now_ms };
-    let erasure = erasures::erase(&services.app, client.tenant, new).await?;
+    let new = NewErasure { payment, reason, actor: caller.actor(), now_ms };
+    let erasure = erasures::erase(&services.app, caller.tenant, new).await?;
     let shape = ErasureShape {
         payment_id: payment.0,
         erased_at_ms: erasure.erased_at_ms,

@@ -12,7 +12,7 @@ use crate::domain::comparison::{ValueKind, normalized_name};
 use crate::domain::line_format::LineFormat;
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::tenant::TenantId;
-use crate::http::edge::guard::{Client, ListsRead, ListsWrite};
+use crate::http::edge::guard::{Caller, ListsRead, ListsWrite};
 use crate::http::openapi::problems::{CreateProblems, ReadProblems, SublistProblems};
 use crate::http::request::body::{EntriesBody, JsonBody};
 use crate::http::request::fields::text_error;
@@ -133,16 +133,16 @@ async fn head(services: &Services, tenant: TenantId, name: &str) -> Result<ListH
 )]
 #[post("/lists/<name>/entries", data = "<body>")]
 pub async fn add_entries(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     name: &str,
     services: &ServiceState,
     body: EntriesBody,
 ) -> Result<ApiResponse, Problem> {
-    let head = head(services, client.tenant, list_name(name)?).await?;
+    let head = head(services, caller.tenant, list_name(name)?).await?;
     match body {
-        EntriesBody::One(body) => add_one(client, head, services, &body).await,
+        EntriesBody::One(body) => add_one(caller, head, services, &body).await,
         EntriesBody::Lines { format, bytes, turn } => {
-            let added = add_many(client, head, services, format, bytes).await;
+            let added = add_many(caller, head, services, format, bytes).await;
             drop(turn);
             added
         }
@@ -150,32 +150,32 @@ pub async fn add_entries(
 }
 
 async fn add_one(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     head: ListHead,
     services: &Services,
     body: &JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let now_ms = services.world.now_ms();
     let (kinds, randomness) = (&head.kinds, services.world.randomness());
-    let reader = EntryReader { kinds, added_by: client.actor(), now_ms, randomness };
+    let reader = EntryReader { kinds, added_by: caller.actor(), now_ms, randomness };
     let entry = reader.entry(body.read_in(reader.context(body.unchecked()))?);
     let most = services.quotas.list_entries_max;
-    let entry = lists::add_entry(&services.app, client.tenant, &head.name, entry, most, now_ms).await?;
+    let entry = lists::add_entry(&services.app, caller.tenant, &head.name, entry, most, now_ms).await?;
     let location = format!("/api/v1/lists/{}/entries/{}", head.name, entry.id);
     let shape = AddedOrEntryShape::One(EntryShape::of(entry, kinds));
     Ok(ApiResponse::json(Status::Created, &shape)?.with("Location", location))
 }
 
 async fn add_many(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     head: ListHead,
     services: &Arc<Services>,
     format: LineFormat,
     bytes: Vec<u8>,
 ) -> Result<ApiResponse, Problem> {
-    let (now_ms, actor) = (services.world.now_ms(), client.actor());
+    let (now_ms, actor) = (services.world.now_ms(), caller.actor());
     let (kinds, added_by, world) = (head.kinds, actor.clone(), services.world.clone());
-    let unchecked = services.card_checks.unchecked(client.tenant);
+    let unchecked = services.card_checks.unchecked(caller.tenant);
     // Reading thousands of lines would block other requests on this thread.
     let lines = tokio::task::spawn_blocking(move || {
         let randomness = world.randomness();
@@ -190,7 +190,7 @@ async fn add_many(
     let numbers: Vec<(u64, Uuid)> = lines.iter().map(|line| (line.number, line.entry.id)).collect();
     let entries = lines.into_iter().map(|EntryLine { entry, .. }| entry).collect();
     let most = services.quotas.list_entries_max;
-    let (app, tenant) = (&services.app, client.tenant);
+    let (app, tenant) = (&services.app, caller.tenant);
     let added = lists::add_entries(app, tenant, &head.name, entries, most, &actor, now_ms).await?;
     let passed_over = numbers.iter().filter(|(_, id)| !added.ids.contains(id)).map(|(line, _)| *line);
     let count = added.ids.len();
@@ -228,12 +228,12 @@ fn bad_lines(bad: BadLines) -> Problem {
 )]
 #[get("/lists/<name>/entries")]
 pub async fn entries(
-    client: Client<ListsRead>,
+    caller: Caller<ListsRead>,
     name: &str,
     mut query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let (app, tenant) = (&services.app, client.tenant);
+    let (app, tenant) = (&services.app, caller.tenant);
     let ListHead { name, kinds, .. } = head(services, tenant, list_name(name)?).await?;
     let at_ms = query.time_ms("at_ms");
     let forms = query.parsed("value", |text| match text_error(text, VALUE_LENGTH_MAX) {
@@ -259,7 +259,7 @@ pub async fn entries(
 )]
 #[delete("/lists/<name>/entries/<id>")]
 pub async fn close_entry(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     name: &str,
     id: &str,
     services: &ServiceState,
@@ -267,8 +267,8 @@ pub async fn close_entry(
     let name = list_name(name)?;
     let not_found = || Problem::not_found("open entry");
     let id: Uuid = id.parse().map_err(|_| not_found())?;
-    let head = head(services, client.tenant, name).await?;
+    let head = head(services, caller.tenant, name).await?;
     let now_ms = services.world.now_ms();
-    let closed = lists::close_entry(&services.app, client.tenant, name, id, now_ms, &client.actor()).await?;
+    let closed = lists::close_entry(&services.app, caller.tenant, name, id, now_ms, &caller.actor()).await?;
     ApiResponse::json(Status::Ok, &EntryShape::of(closed.ok_or_else(not_found)?, &head.kinds))
 }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::payment_event::{EventKind, PaymentEvent};
-use crate::http::edge::guard::{Client, PaymentsRead, PaymentsWrite};
+use crate::http::edge::guard::{Caller, PaymentsRead, PaymentsWrite};
 use crate::http::openapi::problems::{ReportEventProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::{Or, Text, named, optional, or, text, time_ms};
@@ -98,7 +98,7 @@ impl From<PaymentEvent> for EventShape {
 )]
 #[post("/payments/<id>/events", data = "<body>")]
 pub async fn report_event(
-    client: Client<PaymentsWrite>,
+    caller: Caller<PaymentsWrite>,
     id: &str,
     services: &ServiceState,
     body: JsonBody,
@@ -112,11 +112,11 @@ pub async fn report_event(
         kind,
         at_ms,
         recorded_at_ms: now_ms,
-        actor: client.actor(),
+        actor: caller.actor(),
         note,
     };
     let told =
-        payment_events::record(&services.app, client.tenant, event, services.quotas.payment_events_max)
+        payment_events::record(&services.app, caller.tenant, event, services.quotas.payment_events_max)
             .await?;
     let status = if told.first { Status::Created } else { Status::Ok };
     ApiResponse::json(status, &EventShape::from(told.event))
@@ -134,17 +134,17 @@ pub async fn report_event(
 )]
 #[get("/payments/<id>/events")]
 pub async fn events(
-    client: Client<PaymentsRead>,
+    caller: Caller<PaymentsRead>,
     id: &str,
     query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let not_found = Problem::not_found("payment");
     let Some(payment) = payment_id(id) else { return Err(not_found) };
-    let page = query.page(&services.cursors, client.tenant, &format!("events {payment}"))?;
+    let page = query.page(&services.cursors, caller.tenant, &format!("events {payment}"))?;
     let after = page.position::<Uuid>()?;
     let found =
-        payment_events::list(&services.app, client.tenant, payment, after, page.fetch_limit()).await?;
+        payment_events::list(&services.app, caller.tenant, payment, after, page.fetch_limit()).await?;
     let (found, next_cursor) =
         page.cut(&services.cursors, found.ok_or(not_found)?, |event| event.id.to_string());
     let items: Vec<EventShape> = found.into_iter().map(EventShape::from).collect();

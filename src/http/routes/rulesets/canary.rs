@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::ruleset::deployed_since_ms;
-use crate::http::edge::guard::{Client, RulesetsRead};
+use crate::http::edge::guard::{Caller, RulesetsRead};
 use crate::http::openapi::problems::ReadProblems;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
@@ -126,13 +126,13 @@ fn sum(counts: &[OutcomeTotal]) -> u64 {
 )]
 #[get("/rulesets/<point>/canary")]
 pub async fn report(
-    client: Client<RulesetsRead>,
+    caller: Caller<RulesetsRead>,
     point: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let not_found = || Problem::not_found("canary");
-    let log = rulesets::activations(&services.app, client.tenant, point, None, LOG_READ_MAX).await?;
+    let log = rulesets::activations(&services.app, caller.tenant, point, None, LOG_READ_MAX).await?;
     let deployed = log.first().map(|latest| latest.deployment).ok_or_else(not_found)?;
     let canary = deployed.canary.ok_or_else(not_found)?;
     let since_ms = deployed_since_ms(&log, |earlier| {
@@ -141,7 +141,7 @@ pub async fn report(
     });
     let since_ms = since_ms.ok_or_else(not_found)?;
     let both = vec![canary.revision, deployed.revision];
-    let comparison = comparison(&services.app, client.tenant, since_ms, both).await?;
+    let comparison = comparison(&services.app, caller.tenant, since_ms, both).await?;
     let shape = CanaryReportShape {
         point: point.name(),
         canary: canary.into(),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::decisions::rulesets::ActivationGuard;
 use crate::domain::ruleset::{Activation, Canary, Share};
-use crate::http::edge::guard::{Client, Conditions, RulesetsRead, RulesetsWrite};
+use crate::http::edge::guard::{Caller, Conditions, RulesetsRead, RulesetsWrite};
 use crate::http::openapi::problems::{
     ActivateProblems, ActivateWithoutBodyProblems, GuardedActivateProblems, ReadProblems, SublistProblems,
 };
@@ -150,21 +150,21 @@ impl From<GuardBody> for ActivationGuard {
 )]
 #[get("/rulesets/<point>")]
 pub async fn active(
-    client: Client<RulesetsRead>,
+    caller: Caller<RulesetsRead>,
     point: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
-    let activation = rulesets::active(&services.app, client.tenant, point).await?;
+    let activation = rulesets::active(&services.app, caller.tenant, point).await?;
     let sequence = activation.as_ref().map(|activation| activation.sequence);
     let revision = match &activation {
         Some(activation) => {
-            rulesets::get(&services.app, client.tenant, point, activation.deployment.revision).await?
+            rulesets::get(&services.app, caller.tenant, point, activation.deployment.revision).await?
         }
         None => None,
     };
     let quarantined = match &revision {
-        Some(revision) => of_revision(services, client.tenant, revision).await?,
+        Some(revision) => of_revision(services, caller.tenant, revision).await?,
         None => Vec::new(),
     };
     let shape = ActiveShape {
@@ -191,7 +191,7 @@ pub async fn active(
 )]
 #[post("/rulesets/<point>/activations", data = "<body>")]
 pub async fn activate(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
     services: &ServiceState,
@@ -200,21 +200,21 @@ pub async fn activate(
     let point = point_of(point)?;
     let ActivationBody { revision, guard } = body.read(services.world.now_ms())?;
     let guard = guard.map(ActivationGuard::from);
-    let (actor, expected) = (client.actor(), conditions.0);
+    let (actor, expected) = (caller.actor(), conditions.0);
     let activated =
-        services.rulesets.activate_revision(client.tenant, point, revision, guard, &actor, expected);
+        services.rulesets.activate_revision(caller.tenant, point, revision, guard, &actor, expected);
     activation_response(Status::Created, activated.await?)
 }
 
 async fn add_activation(
     services: &ServiceState,
-    client: &Client<RulesetsWrite>,
+    caller: &Caller<RulesetsWrite>,
     point: &str,
     request: ActivationRequest,
     conditions: Conditions,
 ) -> Result<Activation, Problem> {
-    let (point, actor) = (point_of(point)?, client.actor());
-    Ok(services.rulesets.activate(client.tenant, point, request, &actor, conditions.0).await?)
+    let (point, actor) = (point_of(point)?, caller.actor());
+    Ok(services.rulesets.activate(caller.tenant, point, request, &actor, conditions.0).await?)
 }
 
 /// Rolls back to the previously active revision, or to the one given.
@@ -235,7 +235,7 @@ async fn add_activation(
 )]
 #[post("/rulesets/<point>/rollback")]
 pub async fn roll_back(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
     mut query: Query,
@@ -246,7 +246,7 @@ pub async fn roll_back(
     });
     query.finish()?;
     let activation =
-        add_activation(services, &client, point, ActivationRequest::RollBack { to }, conditions).await?;
+        add_activation(services, &caller, point, ActivationRequest::RollBack { to }, conditions).await?;
     activation_response(Status::Created, activation)
 }
 
@@ -262,16 +262,16 @@ pub async fn roll_back(
 )]
 #[get("/rulesets/<point>/activations")]
 pub async fn activations(
-    client: Client<RulesetsRead>,
+    caller: Caller<RulesetsRead>,
     point: &str,
     query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
-    let page = query.page(&services.cursors, client.tenant, &format!("activations {}", point.name()))?;
+    let page = query.page(&services.cursors, caller.tenant, &format!("activations {}", point.name()))?;
     let before = page.position::<i64>()?;
     let limit = page.fetch_limit();
-    let found = rulesets::activations(&services.app, client.tenant, point, before, limit).await?;
+    let found = rulesets::activations(&services.app, caller.tenant, point, before, limit).await?;
     let (found, next_cursor) =
         page.cut(&services.cursors, found, |activation| activation.sequence.to_string());
     let items: Vec<ActivationShape> = found.into_iter().map(ActivationShape::from).collect();
@@ -291,7 +291,7 @@ pub async fn activations(
 )]
 #[put("/rulesets/<point>/canary", data = "<body>")]
 pub async fn start_canary(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
     services: &ServiceState,
@@ -300,7 +300,7 @@ pub async fn start_canary(
     let CanaryShape { revision, share_percent } = body.read(services.world.now_ms())?;
     let share = Share::new(share_percent.0).ok_or_else(|| refused(Vec::new()))?;
     let request = ActivationRequest::Canary(Some(Canary { revision, share }));
-    activation_response(Status::Ok, add_activation(services, &client, point, request, conditions).await?)
+    activation_response(Status::Ok, add_activation(services, &caller, point, request, conditions).await?)
 }
 
 /// Ends the canary. The active revision decides all payments again.
@@ -315,14 +315,14 @@ pub async fn start_canary(
 )]
 #[delete("/rulesets/<point>/canary")]
 pub async fn end_canary(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     activation_response(
         Status::Ok,
-        add_activation(services, &client, point, ActivationRequest::Canary(None), conditions).await?,
+        add_activation(services, &caller, point, ActivationRequest::Canary(None), conditions).await?,
     )
 }
 
@@ -339,7 +339,7 @@ pub async fn end_canary(
 )]
 #[put("/rulesets/<point>/shadow", data = "<body>")]
 pub async fn start_shadow(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
     services: &ServiceState,
@@ -347,7 +347,7 @@ pub async fn start_shadow(
 ) -> Result<ApiResponse, Problem> {
     let ShadowBody { revision } = body.read(services.world.now_ms())?;
     let request = ActivationRequest::Shadow(Some(revision));
-    activation_response(Status::Ok, add_activation(services, &client, point, request, conditions).await?)
+    activation_response(Status::Ok, add_activation(services, &caller, point, request, conditions).await?)
 }
 
 /// Ends the shadow run of a revision.
@@ -362,13 +362,13 @@ pub async fn start_shadow(
 )]
 #[delete("/rulesets/<point>/shadow")]
 pub async fn end_shadow(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     conditions: Conditions,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     activation_response(
         Status::Ok,
-        add_activation(services, &client, point, ActivationRequest::Shadow(None), conditions).await?,
+        add_activation(services, &caller, point, ActivationRequest::Shadow(None), conditions).await?,
     )
 }

@@ -14,7 +14,7 @@ use crate::domain::decision::RuleEvidence;
 use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::ruleset::{RULES_MAX, RuleEntry};
 use crate::domain::tenant::Scope;
-use crate::http::edge::guard::{Client, RulesetsWrite};
+use crate::http::edge::guard::{Caller, RulesetsWrite};
 use crate::http::openapi::problems::DryRunProblems;
 use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::{items, object, optional, uuid};
@@ -205,7 +205,7 @@ impl From<DryRun> for DryRunShape {
 )]
 #[post("/rulesets/<point>/dry-runs", data = "<body>")]
 pub async fn dry_run(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     services: &ServiceState,
     body: JsonBody,
@@ -213,10 +213,10 @@ pub async fn dry_run(
     let point = point_of(point)?;
     let body: DryRunBody = body.read(services.world.now_ms())?;
     let (tried, subject) = body.parts().ok_or_else(|| refused(Vec::new()))?;
-    if matches!(subject, DryRunPayment::Stored(_)) && !client.has(Scope::DecisionsRead) {
+    if matches!(subject, DryRunPayment::Stored(_)) && !caller.has(Scope::DecisionsRead) {
         let detail = "Testing a stored payment requires the scope decisions:read.";
         return Err(Problem::new(ProblemKind::InsufficientScope, detail));
     }
-    let run = services.dry_runs.run(client.tenant, point, tried, subject).await?;
+    let run = services.dry_runs.run(caller.tenant, point, tried, subject).await?;
     ApiResponse::json(Status::Ok, &DryRunShape::from(run))
 }

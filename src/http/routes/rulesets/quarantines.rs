@@ -10,7 +10,7 @@ use crate::decisions::runnable_ruleset::identity_of;
 use crate::domain::quarantine::Quarantine;
 use crate::domain::ruleset::{Mode, Revision};
 use crate::domain::tenant::TenantId;
-use crate::http::edge::guard::{Client, RulesetsRead, RulesetsWrite};
+use crate::http::edge::guard::{Caller, RulesetsRead, RulesetsWrite};
 use crate::http::openapi::problems::{ReadProblems, SublistProblems};
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
@@ -98,17 +98,17 @@ pub async fn of_revision(
 )]
 #[get("/rulesets/<point>/quarantines")]
 pub async fn list(
-    client: Client<RulesetsRead>,
+    caller: Caller<RulesetsRead>,
     point: &str,
     mut query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
     let all = query.parsed("all", |text| text.parse::<bool>().map_err(|_| "expected true or false"));
-    let page = query.page(&services.cursors, client.tenant, &format!("quarantines {}", point.name()))?;
+    let page = query.page(&services.cursors, caller.tenant, &format!("quarantines {}", point.name()))?;
     let before = page.position::<Uuid>()?;
     let (all, limit) = (all.unwrap_or(false), page.fetch_limit());
-    let found = quarantines::list(&services.app, client.tenant, point, all, before, limit).await?;
+    let found = quarantines::list(&services.app, caller.tenant, point, all, before, limit).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |quarantine| quarantine.id.to_string());
     let items: Vec<QuarantineShape> = found.into_iter().map(QuarantineShape::from).collect();
     ApiResponse::json(Status::Ok, &Page { items, next_cursor })
@@ -123,7 +123,7 @@ pub async fn list(
 )]
 #[delete("/rulesets/<point>/quarantines/<id>")]
 pub async fn lift(
-    client: Client<RulesetsWrite>,
+    caller: Caller<RulesetsWrite>,
     point: &str,
     id: &str,
     services: &ServiceState,
@@ -131,6 +131,6 @@ pub async fn lift(
     let point = point_of(point)?;
     let not_found = || Problem::not_found("open quarantine");
     let id: Uuid = id.parse().map_err(|_| not_found())?;
-    let lifted = services.quarantines.lift(client.tenant, point, id, client.actor()).await?;
+    let lifted = services.quarantines.lift(caller.tenant, point, id, caller.actor()).await?;
     if lifted { Ok(ApiResponse::empty(Status::NoContent)) } else { Err(not_found()) }
 }

@@ -13,7 +13,7 @@ use crate::domain::ruleset::{Activation, DecisionPoint, Mode, deployed_since_ms}
 use crate::domain::shadow::{ShadowKind, ShadowRun};
 use crate::domain::tenant::TenantId;
 use crate::domain::verdict::Outcome;
-use crate::http::edge::guard::{Client, DecisionsRead, RulesetsRead};
+use crate::http::edge::guard::{Caller, DecisionsRead, RulesetsRead};
 use crate::http::openapi::problems::SublistProblems;
 use crate::http::request::query::Query;
 use crate::http::response::problem::Problem;
@@ -286,7 +286,7 @@ async fn shadow_rules(
 )]
 #[get("/rulesets/<point>/shadow")]
 pub async fn report(
-    client: Client<RulesetsRead>,
+    caller: Caller<RulesetsRead>,
     point: &str,
     mut query: Query,
     services: &ServiceState,
@@ -294,8 +294,8 @@ pub async fn report(
     let point = point_of(point)?;
     let asked = ShadowQuery::read(&mut query);
     query.finish()?;
-    let running = running(services, client.tenant, point).await?;
-    let report = match asked.runs(client.tenant, &running) {
+    let running = running(services, caller.tenant, point).await?;
+    let report = match asked.runs(caller.tenant, &running) {
         Some(of) => Some(AgreementShape::of(of, shadow_runs::agreement(&services.app, of).await?)),
         None => None,
     };
@@ -324,7 +324,7 @@ pub async fn report(
 )]
 #[get("/rulesets/<point>/shadow/examples")]
 pub async fn examples(
-    client: Client<DecisionsRead>,
+    caller: Caller<DecisionsRead>,
     point: &str,
     mut query: Query,
     services: &ServiceState,
@@ -333,11 +333,11 @@ pub async fn examples(
     let asked = ShadowQuery::read(&mut query);
     let outcome = |text: &str| Outcome::parse(text).ok_or("expected approve, review or reject");
     let (decided, would_be) = (query.parsed("decided", outcome), query.parsed("would_be", outcome));
-    let page = query.page(&services.cursors, client.tenant, &format!("shadow {}", point.name()))?;
+    let page = query.page(&services.cursors, caller.tenant, &format!("shadow {}", point.name()))?;
     let before = page.position::<Uuid>()?.map(PaymentId);
     let filter = ExampleFilter { decided, would_be, before, limit: page.fetch_limit() };
-    let running = running(services, client.tenant, point).await?;
-    let found = match asked.runs(client.tenant, &running) {
+    let running = running(services, caller.tenant, point).await?;
+    let found = match asked.runs(caller.tenant, &running) {
         Some(of) => shadow_runs::examples(&services.app, of, filter).await?,
         None => Vec::new(),
     };

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::table_name;
 use crate::domain::table::TableActivation;
-use crate::http::edge::guard::{Client, Conditions, ListsRead, ListsWrite};
+use crate::http::edge::guard::{Caller, Conditions, ListsRead, ListsWrite};
 use crate::http::openapi::problems::{ActivateTableProblems, ActivateWithoutBodyProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::{Integer, integer};
@@ -72,14 +72,14 @@ pub(super) fn activation_tag(sequence: Option<i64>) -> String {
 
 async fn add(
     services: &ServiceState,
-    client: &Client<ListsWrite>,
+    caller: &Caller<ListsWrite>,
     name: &str,
     request: TableActivationRequest,
     conditions: Conditions,
 ) -> Result<ApiResponse, Problem> {
-    let (name, actor) = (table_name(name)?, client.actor());
+    let (name, actor) = (table_name(name)?, caller.actor());
     let (app, world) = (&services.app, &services.world);
-    let activated = tables::activate(app, world, client.tenant, &name, request, &actor, conditions.0).await?;
+    let activated = tables::activate(app, world, caller.tenant, &name, request, &actor, conditions.0).await?;
     let tag = activation_tag(Some(activated.sequence));
     Ok(ApiResponse::json(Status::Created, &TableActivationShape::from(activated))?.with("ETag", tag))
 }
@@ -100,14 +100,14 @@ async fn add(
 )]
 #[post("/tables/<name>/activations", data = "<body>")]
 pub async fn activate(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     name: &str,
     conditions: Conditions,
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let TableActivationBody { version } = body.read(services.world.now_ms())?;
-    add(services, &client, name, TableActivationRequest::Activate { version }, conditions).await
+    add(services, &caller, name, TableActivationRequest::Activate { version }, conditions).await
 }
 
 /// Rolls back to the version before the active one, or to the one given, two seconds later.
@@ -123,7 +123,7 @@ pub async fn activate(
 )]
 #[post("/tables/<name>/rollback")]
 pub async fn roll_back(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     name: &str,
     conditions: Conditions,
     mut query: Query,
@@ -131,7 +131,7 @@ pub async fn roll_back(
 ) -> Result<ApiResponse, Problem> {
     let version = query.parsed("version", version_in);
     query.finish()?;
-    add(services, &client, name, TableActivationRequest::RollBack { version }, conditions).await
+    add(services, &caller, name, TableActivationRequest::RollBack { version }, conditions).await
 }
 
 /// Lists the activations of a table, newest first.
@@ -146,16 +146,16 @@ pub async fn roll_back(
 )]
 #[get("/tables/<name>/activations")]
 pub async fn activations(
-    client: Client<ListsRead>,
+    caller: Caller<ListsRead>,
     name: &str,
     query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let page = query.page(&services.cursors, client.tenant, &format!("table activations {name}"))?;
+    let page = query.page(&services.cursors, caller.tenant, &format!("table activations {name}"))?;
     let filter = LogFilter { before: page.position::<i64>()?, ..LogFilter::default() };
-    let table = super::table(services, client.tenant, name).await?;
+    let table = super::table(services, caller.tenant, name).await?;
     let limit = page.fetch_limit();
-    let found = tables::activations(&services.app, client.tenant, &table.name, filter, limit).await?;
+    let found = tables::activations(&services.app, caller.tenant, &table.name, filter, limit).await?;
     let (found, next_cursor) =
         page.cut(&services.cursors, found, |activation| activation.sequence.to_string());
     let items: Vec<TableActivationShape> = found.into_iter().map(TableActivationShape::from).collect();

@@ -19,7 +19,7 @@ use crate::decisions::tables::{DifferenceCounts, Differences, DifferencesRequest
 use crate::domain::line_format::LineFormat;
 use crate::domain::table::{CELL_TEXT_LENGTH_MAX, Row, RowChange, TableSchema, rows_of};
 use crate::domain::tenant::TenantId;
-use crate::http::edge::guard::{Client, ListsRead};
+use crate::http::edge::guard::{Caller, ListsRead};
 use crate::http::openapi::problems::SublistProblems;
 use crate::http::request::fields::text_error;
 use crate::http::request::query::Query;
@@ -143,7 +143,7 @@ pub struct DiffShape {
 )]
 #[get("/tables/<name>/versions/<number>/rows")]
 pub async fn download(
-    client: Client<ListsRead>,
+    caller: Caller<ListsRead>,
     name: &str,
     number: &str,
     mut query: Query,
@@ -151,11 +151,11 @@ pub async fn download(
 ) -> Result<RowsDownload, Problem> {
     let format = query.parsed("format", LineFormat::parse).unwrap_or(LineFormat::Csv);
     query.finish()?;
-    let table = super::table(services, client.tenant, name).await?;
-    let version = find_version(services, client.tenant, &table, number).await?;
+    let table = super::table(services, caller.tenant, name).await?;
+    let version = find_version(services, caller.tenant, &table, number).await?;
     let file_name = format!("{name}-{}", version.number);
     let schema = table.schema;
-    Ok(RowsDownload { app: services.app.clone(), tenant: client.tenant, schema, version, format, file_name })
+    Ok(RowsDownload { app: services.app.clone(), tenant: caller.tenant, schema, version, format, file_name })
 }
 
 /// The rows of a version, of which only a part is in memory, since clients may read slowly.
@@ -228,7 +228,7 @@ impl<'r> Responder<'r, 'r> for RowsDownload {
 )]
 #[get("/tables/<name>/rows")]
 pub async fn look_up(
-    client: Client<ListsRead>,
+    caller: Caller<ListsRead>,
     name: &str,
     mut query: Query,
     services: &ServiceState,
@@ -240,13 +240,13 @@ pub async fn look_up(
     let number = query.parsed("version", version_in);
     query.finish()?;
     let key = key.ok_or_else(|| required("key"))?;
-    let table = super::table(services, client.tenant, name).await?;
+    let table = super::table(services, caller.tenant, name).await?;
     let version = match number {
-        Some(number) => tables::version(&services.app, client.tenant, &table.name, number).await?,
-        None => services.tables.valid_version(client.tenant, &table.name).await?,
+        Some(number) => tables::version(&services.app, caller.tenant, &table.name, number).await?,
+        None => services.tables.valid_version(caller.tenant, &table.name).await?,
     };
     let version = version.ok_or(Problem::not_found("version"))?;
-    let row = services.tables.look_up(client.tenant, &table.schema, &version, &key).await?;
+    let row = services.tables.look_up(caller.tenant, &table.schema, &version, &key).await?;
     let row = row.ok_or(Problem::not_found("row"))?;
     let shape = FoundRowShape { version: version.number, row: RowShape::of(&table.schema, &row)? };
     ApiResponse::json(Status::Ok, &shape)
@@ -274,21 +274,21 @@ fn required(parameter: &str) -> Problem {
 )]
 #[get("/tables/<name>/diff")]
 pub async fn diff(
-    client: Client<ListsRead>,
+    caller: Caller<ListsRead>,
     name: &str,
     mut query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let (from, to) = (query.parsed("from", version_in), query.parsed("to", version_in));
-    let page = query.page(&services.cursors, client.tenant, &format!("table diff {name}"))?;
+    let page = query.page(&services.cursors, caller.tenant, &format!("table diff {name}"))?;
     let (from, to) = (from.ok_or_else(|| required("from"))?, to.ok_or_else(|| required("to"))?);
-    let Table { name, schema, .. } = super::table(services, client.tenant, name).await?;
-    let content = async |number| match tables::version(&services.app, client.tenant, &name, number).await? {
+    let Table { name, schema, .. } = super::table(services, caller.tenant, name).await?;
+    let content = async |number| match tables::version(&services.app, caller.tenant, &name, number).await? {
         Some(version) => Ok(version.content),
         None => Err(Problem::not_found("version")),
     };
     let request = DifferencesRequest {
-        tenant: client.tenant,
+        tenant: caller.tenant,
         lookup: schema.lookup(),
         from: content(from).await?,
         to: content(to).await?,

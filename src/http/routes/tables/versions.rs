@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::decisions::spool::SpoolError;
 use crate::decisions::tables::RowsUpload;
 use crate::domain::tenant::TenantId;
-use crate::http::edge::guard::{Client, ListsRead, ListsWrite};
+use crate::http::edge::guard::{Caller, ListsRead, ListsWrite};
 use crate::http::openapi::problems::{ReadProblems, SublistProblems, UploadRowsProblems};
 use crate::http::request::body::RowsBody;
 use crate::http::request::query::Query;
@@ -90,7 +90,7 @@ pub(super) async fn find_version(
 )]
 #[post("/tables/<name>/versions", data = "<body>")]
 pub async fn upload(
-    client: Client<ListsWrite>,
+    caller: Caller<ListsWrite>,
     name: &str,
     mut query: Query,
     services: &ServiceState,
@@ -98,17 +98,17 @@ pub async fn upload(
 ) -> Result<ApiResponse, Problem> {
     let note = query.text("note", NOTE_LENGTH_MAX).unwrap_or_default();
     query.finish()?;
-    let table = super::table(services, client.tenant, name).await?;
+    let table = super::table(services, caller.tenant, name).await?;
     let location = format!("/api/v1/tables/{name}/versions");
     let RowsBody { format, spool, turn } = body;
     let upload = RowsUpload {
-        tenant: client.tenant,
+        tenant: caller.tenant,
         table,
         format,
         source: spool.into_reader().map_err(SpoolError::Keep)?,
-        unchecked: services.card_checks.unchecked(client.tenant),
+        unchecked: services.card_checks.unchecked(caller.tenant),
         note,
-        actor: client.actor(),
+        actor: caller.actor(),
     };
     let uploaded = services.tables.upload(upload).await;
     drop(turn);
@@ -131,16 +131,16 @@ pub async fn upload(
 )]
 #[get("/tables/<name>/versions")]
 pub async fn versions(
-    client: Client<ListsRead>,
+    caller: Caller<ListsRead>,
     name: &str,
     query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let page = query.page(&services.cursors, client.tenant, &format!("table versions {name}"))?;
+    let page = query.page(&services.cursors, caller.tenant, &format!("table versions {name}"))?;
     let before = page.position::<i32>()?;
-    let table = super::table(services, client.tenant, name).await?;
+    let table = super::table(services, caller.tenant, name).await?;
     let limit = page.fetch_limit();
-    let found = tables::versions(&services.app, client.tenant, &table.name, before, limit).await?;
+    let found = tables::versions(&services.app, caller.tenant, &table.name, before, limit).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |version| version.number.to_string());
     let items: Vec<TableVersionShape> = found.into_iter().map(TableVersionShape::from).collect();
     ApiResponse::json(Status::Ok, &Page { items, next_cursor })
@@ -154,12 +154,12 @@ pub async fn versions(
 )]
 #[get("/tables/<name>/versions/<number>")]
 pub async fn version(
-    client: Client<ListsRead>,
+    caller: Caller<ListsRead>,
     name: &str,
     number: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let table = super::table(services, client.tenant, name).await?;
-    let version = find_version(services, client.tenant, &table, number).await?;
+    let table = super::table(services, caller.tenant, name).await?;
+    let version = find_version(services, caller.tenant, &table, number).await?;
     ApiResponse::json(Status::Ok, &TableVersionShape::from(version))
 }
