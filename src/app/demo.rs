@@ -9,6 +9,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::tenants::{ClientRequest, CreatedClient, TenantError, create_client, create_tenant};
+use super::users::{UserError, UserRequest, create_user};
 use crate::decisions::plugins::Plugins;
 use crate::decisions::rulesets::{RevisionError, Rulesets};
 use crate::domain::comparison::ValueKind;
@@ -17,13 +18,17 @@ use crate::domain::plugin::Plugin;
 use crate::domain::ruleset::{DecisionPoint, Mode, RuleEntry};
 use crate::domain::tenant::{Scope, TenantId};
 use crate::domain::time::Randomness;
+use crate::domain::user::{EmailAddress, EmailAddressError, Role};
 use crate::domain::verdict::FailureOutcome;
+use crate::people::users::PasswordLink;
 use crate::storage::lists::{self, AddEntryError, CreateListError, NewEntry, NewList};
 use crate::storage::rulesets::{ActivateError, ActivationRequest, ExpectedActivation};
 use crate::storage::{StorageError, databases::Databases, tenants};
 use crate::world::OsRandomness;
 
 pub const TENANT: &str = "demo";
+/// The user who may do everything.
+const EMAIL: &str = "ann@demo.example";
 const ACTOR: &str = "demonstration";
 
 #[derive(Debug, Error)]
@@ -42,18 +47,29 @@ pub enum DemoError {
     Value(#[from] EntryValueError),
     #[error("the demonstration lists could not be filled")]
     Entry(#[from] AddEntryError),
+    #[error("the demonstration user could not be created")]
+    User(#[from] UserError),
+    #[error("the address of the demonstration user is wrong")]
+    Email(#[from] EmailAddressError),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
-/// Returns the new client, or `None` if the tenant exists already.
+/// What was created for the demonstration. Both secrets are shown once.
+#[derive(Debug)]
+pub struct DemoAccess {
+    client: CreatedClient,
+    link: PasswordLink,
+}
+
+/// Returns the new client and user, or `None` if the tenant exists already.
 pub async fn seed(
     databases: &Databases,
     plugins: &Plugins,
     rulesets: &Rulesets,
     shared: &[Plugin],
     now_ms: u64,
-) -> Result<Option<CreatedClient>, DemoError> {
+) -> Result<Option<DemoAccess>, DemoError> {
     if tenants::tenant_by_name(&databases.system, TENANT).await?.is_some() {
         return Ok(None);
     }
@@ -67,6 +83,15 @@ pub async fn seed(
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
     let request = ActivationRequest::Activate { revision: revision.number, guard_backtest: None };
     rulesets.activate(tenant, DecisionPoint::Payment, request, ACTOR, ExpectedActivation::default()).await?;
+    let user = UserRequest {
+        tenant: TENANT.to_owned(),
+        email: EmailAddress::parse(EMAIL)?,
+        display_name: "Ann Admin".to_owned(),
+        roles: vec![Role::Admin],
+        created_by: ACTOR,
+    };
+    // The address of the server is not known yet.
+    let link = create_user(databases, "", user).await?;
     // The client is created last: if it exists, so does everything else.
     let order = ClientRequest {
         tenant: TENANT.to_owned(),
@@ -74,7 +99,8 @@ pub async fn seed(
         scopes: Scope::of_clients_by_default().collect(),
         created_by: ACTOR.to_owned(),
     };
-    Ok(Some(create_client(&databases.system, order).await?))
+    let client = create_client(&databases.system, order).await?;
+    Ok(Some(DemoAccess { client, link }))
 }
 
 fn ruleset(shared: &[Plugin]) -> Result<Vec<RuleEntry>, DemoError> {
@@ -181,13 +207,16 @@ async fn fill_lists(databases: &Databases, tenant: TenantId, now_ms: u64) -> Res
 }
 
 /// The text that is printed once the server is ready.
-pub fn welcome(address: &str, created: Option<&CreatedClient>) -> String {
+pub fn welcome(address: &str, created: Option<&DemoAccess>) -> String {
     let credentials = match created {
-        Some(client) => format!(
+        Some(DemoAccess { client, link }) => format!(
             "The tenant \"{TENANT}\" has been created. The secret of its client is shown only once:\n\n  \
-             export TOLLGATE={address}\n  export CLIENT_ID={}\n  export CLIENT_SECRET={}\n",
+             export TOLLGATE={address}\n  export CLIENT_ID={}\n  export CLIENT_SECRET={}\n\n\
+             To sign in to the page as {EMAIL}, choose a password first. This link works once:\n\n  \
+             {address}{}\n",
             client.id,
-            client.secret.expose()
+            client.secret.expose(),
+            link.address.as_str()
         ),
         None => format!(
             "The tenant \"{TENANT}\" already exists. If you lost its client's secret, create a new \

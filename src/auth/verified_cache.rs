@@ -92,6 +92,7 @@ mod tests {
 
     use super::*;
     use crate::auth::scope::ScopeSet;
+    use crate::auth::verified_token::Subject;
     use crate::domain::tenant::{ClientId, TenantId};
 
     fn verified(id: u128) -> CachedToken {

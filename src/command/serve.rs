@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Failure;
 use super::output::print_in_background;
 use crate::app::database::Database;
-use crate::app::tenants::CreatedClient;
+use crate::app::demo::DemoAccess;
 use crate::app::{self, App, IgnitedServer, demo, stopping};
 use crate::config::Config;
 
@@ -91,7 +91,7 @@ async fn until_unused(rocket: &Arc<Rocket<Orbit>>, most: Duration) {
 }
 
 /// A node serves even if the demonstration cannot be created.
-async fn seed(app: &App) -> Option<CreatedClient> {
+async fn seed(app: &App) -> Option<DemoAccess> {
     let services = &app.services;
     let (plugins, rulesets) = (&services.rulesets.plugins, &services.rulesets);
     let now_ms = services.world.now_ms();

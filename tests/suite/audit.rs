@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::storage::StorageError;
-use tollgate::storage::tenants::find_client;
+use tollgate::storage::clients::find_credentials;
 
 use crate::support::database::TestDatabase;
 use crate::support::decisions::now_ms;
@@ -212,7 +212,7 @@ async fn no_role_of_the_program_can_change_or_remove_a_record() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let client = ClientId(caller.client_id.parse().unwrap());
-    let tenant: TenantId = find_client(&node.databases.app, client).await.unwrap().unwrap().tenant;
+    let tenant: TenantId = find_credentials(&node.databases.app, client).await.unwrap().unwrap().tenant;
     let before = acts(&caller, "").await;
     for statement in
         ["update audit_events set actor = 'nobody'", "delete from audit_events", "truncate audit_events"]

@@ -8,12 +8,13 @@ use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tollgate::auth::scope::ScopeSet;
+use tollgate::auth::token::Subject;
 use tollgate::decisions::feed::{Feed, FeedItem, FeedPosition, FeedSubscriber};
 use tollgate::domain::decision::Decision;
 use tollgate::domain::payment::PaymentId;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::domain::verdict::Outcome;
-use tollgate::storage::tenants;
+use tollgate::storage::{clients, tenants};
 use uuid::Uuid;
 
 use crate::oauth::{ISSUER, issuer};
@@ -253,10 +254,13 @@ async fn a_stream_ends_with_its_token() {
     let node = Node::start(&database).await;
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let client = ClientId(caller.client_id.parse().unwrap());
-    let tenant = tenants::find_client(&node.databases.app, client).await.unwrap().unwrap().tenant;
+    let tenant = clients::find_credentials(&node.databases.app, client).await.unwrap().unwrap().tenant;
     // The token ended two seconds ago and is accepted for three more.
     let tokens = issuer(&database, ISSUER, "tollgate", now_ms() - 602_000).await;
-    let old = tokens.issue(tenant, client, Scope::ALL.into_iter().collect(), None).unwrap().text;
+    let old = tokens
+        .issue(tenant, Subject::Client { id: client, generation: 0 }, Scope::ALL.into_iter().collect(), None)
+        .unwrap()
+        .text;
     let mut listener = FeedClient::open(&caller.with_token(&old)).await;
     let mut lasting = FeedClient::open(&caller).await;
     let id = pay(&caller, "in-time").await;

@@ -44,6 +44,7 @@ mod outage;
 mod payment_events;
 mod payment_fields;
 mod payments;
+mod people;
 mod plugins;
 mod private_server;
 mod problems;

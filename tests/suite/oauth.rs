@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tollgate::app::keys::SigningKeys;
 use tollgate::auth::root_secret::RootSecret;
 use tollgate::auth::scope::ScopeSet;
-use tollgate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
+use tollgate::auth::token::{AccessTokens, Subject, TokenIssuer, TokenSettings};
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::domain::time::FixedClock;
-use tollgate::storage::tenants;
+use tollgate::storage::clients;
 use tollgate::world::with_clock;
 use uuid::Uuid;
 
@@ -180,12 +180,16 @@ async fn only_tokens_that_the_published_key_verifies_are_accepted() {
     assert_eq!(claims["client_id"], caller.client_id.as_str());
 
     let id = ClientId(caller.client_id.parse().unwrap());
-    let tenant: TenantId = tenants::find_client(&node.databases.app, id).await.unwrap().unwrap().tenant;
+    let tenant: TenantId = clients::find_credentials(&node.databases.app, id).await.unwrap().unwrap().tenant;
     let everything = || ScopeSet::from_iter(Scope::ALL);
     let now_ms = now_ms();
     let elsewhere = TestDatabase::create().await;
     let issued = async |database: &TestDatabase, by: &str, audience: &str, at_ms: u64| {
-        issuer(database, by, audience, at_ms).await.issue(tenant, id, everything(), None).unwrap().text
+        issuer(database, by, audience, at_ms)
+            .await
+            .issue(tenant, Subject::Client { id, generation: 0 }, everything(), None)
+            .unwrap()
+            .text
     };
     let fresh = issued(&database, ISSUER, "tollgate", now_ms).await;
     let expired = issued(&database, ISSUER, "tollgate", now_ms - 700_000).await;

@@ -76,7 +76,10 @@ fn a_token_opens_what_its_scopes_allow_until_it_expires() {
     let tenant = TenantId(Uuid::from_u128(7));
     let token_of = |scopes: &[Scope]| {
         let scopes = scopes.iter().copied().collect();
-        tokens.issue(tenant, ClientId(Uuid::from_u128(8)), scopes, None).expect("a token").text
+        tokens
+            .issue(tenant, Subject::Client { id: ClientId(Uuid::from_u128(8)), generation: 0 }, scopes, None)
+            .expect("a token")
+            .text
     };
     let (reader, writer) = (token_of(&[Scope::PaymentsRead]), token_of(&[Scope::PaymentsWrite]));
     let caller = caller(tokens);

@@ -3,8 +3,9 @@
 use futures::future::join_all;
 use tollgate::domain::plugin::{Description, Digest, Plugin, Profile, UploadState};
 use tollgate::domain::tenant::{ClientId, Scope};
+use tollgate::storage::clients::{self, NewClient, find_credentials};
 use tollgate::storage::signing_keys::{self, SigningKeyRow};
-use tollgate::storage::tenants::{NewClient, create_client, create_tenant, find_client, tenant_by_name};
+use tollgate::storage::tenants::{create_tenant, tenant_by_name};
 use tollgate::storage::uploads::{self, NewUpload, UploadQuotas, UploadResult, UploadWork};
 use tollgate::storage::{lists, plugins};
 use uuid::Uuid;
@@ -27,13 +28,13 @@ async fn a_client_is_found_by_its_id_alone() {
         created_by: "test".to_owned(),
         created_at_ms: 5,
     };
-    create_client(&databases.system, &client).await.unwrap();
-    let found = find_client(&databases.app, client.id).await.unwrap().unwrap();
+    clients::create(&databases.system, &client).await.unwrap();
+    let found = find_credentials(&databases.app, client.id).await.unwrap().unwrap();
     assert_eq!(
         (found.tenant, &found.secret_hash, &found.scopes, found.requests_per_s),
         (tenant, &client.secret_hash, &client.scopes, client.requests_per_s)
     );
-    assert_eq!(find_client(&databases.app, ClientId(Uuid::now_v7())).await.unwrap(), None);
+    assert_eq!(find_credentials(&databases.app, ClientId(Uuid::now_v7())).await.unwrap(), None);
 
     create_tenant(&databases.system, tollgate::domain::tenant::TenantId(Uuid::now_v7()), "acme", 1, "test")
         .await

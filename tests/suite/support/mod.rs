@@ -8,6 +8,7 @@ pub mod decisions;
 pub mod faulty_proxy;
 pub mod feed_client;
 pub mod lists;
+pub mod people;
 pub mod pgbouncer;
 pub mod program;
 pub mod service;

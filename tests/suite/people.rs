@@ -1,0 +1,15 @@
+//! People: signing in, sessions, roles, second factors, and what administrators do with users,
+//! clients and tenants.
+
+mod clients;
+mod roles;
+mod second_factor;
+mod sessions;
+mod sign_in;
+
+use serde_json::Value;
+
+/// The type of a problem.
+fn kind(problem: &Value) -> &str {
+    problem["type"].as_str().and_then(|kind| kind.rsplit('/').next()).unwrap_or_default()
+}
