@@ -80,6 +80,7 @@ struct Document;
     backtests::examples,
     backtests::cancel,
     rulesets::canary::report,
+    rulesets::rule_reports::report,
     rulesets::shadow::report,
     rulesets::shadow::examples,
     rulesets::quarantines::list,

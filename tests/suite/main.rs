@@ -57,6 +57,7 @@ mod retention;
 mod retries;
 mod room_imports;
 mod rule_lifecycle;
+mod rule_reports;
 mod rulesets;
 mod search;
 mod security;
