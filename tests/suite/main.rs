@@ -67,6 +67,7 @@ mod silent_database;
 mod stopping;
 mod support;
 mod tables;
+mod times;
 mod two_processes;
 mod upload_abuse;
 mod uploads;

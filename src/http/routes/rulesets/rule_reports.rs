@@ -11,6 +11,7 @@ use crate::domain::verdict::FailureClass;
 use crate::http::edge::guard::{Client, RulesetsRead};
 use crate::http::openapi::problems::ReadProblems;
 use crate::http::response::ApiResponse;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::routes::backtests::shapes::RuleResultCountsShape;
 use crate::http::routes::rulesets::{find_revision, point_of};
@@ -31,10 +32,10 @@ pub struct RuleReportsShape {
     pub sampled: u64,
     /// When the oldest of these payments was received.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_ms: Option<u64>,
+    pub from_ms: Option<Moment>,
     /// When the newest of these payments was received.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to_ms: Option<u64>,
+    pub to_ms: Option<Moment>,
     pub rules: Vec<RuleReportShape>,
 }
 
@@ -66,7 +67,7 @@ pub struct RuleReportShape {
 pub struct LastFailureShape {
     /// Id of the payment and its decision.
     pub payment: Uuid,
-    pub received_at_ms: u64,
+    pub received_at_ms: Moment,
     #[schema(example = "out-of-fuel")]
     pub class: &'static str,
     /// Intended for the author of the rule.
@@ -92,7 +93,8 @@ impl From<RuleReport> for RuleReportShape {
 impl From<RuleFailure> for LastFailureShape {
     fn from(failure: RuleFailure) -> Self {
         let RuleFailure { payment, received_at_ms, class, detail } = failure;
-        Self { payment: payment.0, received_at_ms, class: FailureClass::name(class), detail }
+        let (class, received_at_ms) = (FailureClass::name(class), Moment(received_at_ms));
+        Self { payment: payment.0, received_at_ms, class, detail }
     }
 }
 
@@ -117,6 +119,7 @@ pub async fn report(
     let revision = find_revision(services, client.tenant, point, number).await?.number;
     let found = rule_reports(&services.app, client.tenant, revision).await?;
     let SampledRules { sampled, from_ms, to_ms, rules } = found;
+    let (from_ms, to_ms) = (from_ms.map(Moment), to_ms.map(Moment));
     let rules = rules.into_iter().map(RuleReportShape::from).collect();
     let shape = RuleReportsShape { point: point.name(), revision, sampled, from_ms, to_ms, rules };
     ApiResponse::json(Status::Ok, &shape)
