@@ -9,6 +9,8 @@ use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     embed_migrations()?;
+    // Otherwise a new file of the page would be missing until something else changes.
+    println!("cargo:rerun-if-changed=static");
     let is = |variable: &str, value: &str| env::var(variable).is_ok_and(|found| found == value);
     let without_jemalloc = env::var_os("CARGO_FEATURE_JEMALLOC").is_none();
     if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") && without_jemalloc {

@@ -1,65 +1,46 @@
-// Calls of the API. The access token must stay in this module's memory.
+// Calls of the API. Every failure becomes a `Problem` with words for people.
 
-let token = null;
-let onExpiry = () => {};
-let expiryTimer = null;
+import { api as texts } from "./texts/shell.js";
+import { renewed, token } from "./session.js";
+import { request } from "./request.js";
 
-export class ApiError extends Error {
-  constructor(message, errors = []) {
-    super(message);
-    this.errors = errors;
-  }
-}
+export { Problem } from "./request.js";
 
-export const isSignedIn = () => token !== null;
-export const whenExpired = (listener) => { onExpiry = listener; };
+// A query is an object; members without a value are left out.
+export const get = async (path, options) => (await call("GET", path, options)).body;
+export const post = async (path, body, options) => (await call("POST", path, { ...options, body })).body;
+export const put = async (path, body, options) => (await call("PUT", path, { ...options, body })).body;
+export const patch = async (path, body, options) => (await call("PATCH", path, { ...options, body })).body;
+export const remove = async (path, options) => (await call("DELETE", path, options)).body;
 
-export async function signIn(clientId, clientSecret) {
-  const form = new URLSearchParams({
-    grant_type: "client_credentials",
-    client_id: clientId,
-    client_secret: clientSecret,
-  });
-  const response = await send("/oauth/token", { method: "POST", body: form });
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new ApiError(body.error_description || body.detail || "Sign-in failed.");
-  token = body.access_token;
-  clearTimeout(expiryTimer);
-  expiryTimer = setTimeout(expire, body.expires_in * 1000);
-  return { scopes: body.scope.split(" "), expiresAt: Date.now() + body.expires_in * 1000 };
-}
-
-export function signOut() {
-  token = null;
-  clearTimeout(expiryTimer);
-}
-
-function expire() {
-  if (!isSignedIn()) return;
-  signOut();
-  onExpiry();
-}
-
-export const get = (path) => call(path, {});
-export const post = (path, body, contentType) =>
-  call(path, { method: "POST", body, headers: { "Content-Type": contentType } });
-
-async function call(path, request) {
-  const headers = { ...request.headers, Authorization: `Bearer ${token}` };
-  const response = await send(`/api/v1${path}`, { ...request, headers });
-  if (response.status === 401) expire();
-  const body = await response.json().catch(() => null);
-  if (!response.ok) {
-    const detail = body?.detail || body?.title || `The server answered ${response.status}.`;
-    throw new ApiError(detail, body?.errors || []);
-  }
-  return body;
-}
-
-async function send(path, request) {
+// Gives `{body, status, headers}`. A call whose token has expired is repeated after a new sign-in.
+export async function call(method, path, options = {}) {
+  const attempt = () => request(method, `/api/v1${path}`, { ...options, headers: { ...options.headers, Authorization: `Bearer ${token()}` } });
+  const used = token();
   try {
-    return await fetch(path, { ...request, cache: "no-store", credentials: "omit", referrerPolicy: "no-referrer" });
-  } catch {
-    throw new ApiError("The server cannot be reached.");
+    return await attempt();
+  } catch (problem) {
+    if (problem.status !== 401) throw problem;
+    await renewed(used);
+    options.signal?.throwIfAborted();
+    return attempt();
   }
 }
+
+// Every item of a list, for short lists only.
+export async function all(path, { query, signal, most = 2000 } = {}) {
+  const items = [];
+  let cursor;
+  do {
+    const page = await get(path, { query: { ...query, limit: 200, cursor }, signal });
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor && items.length < most);
+  return items;
+}
+
+// Whether the server does not have this part of the API.
+export const isMissing = (problem) => problem.status === 404 || problem.status === 405;
+
+// The words for a part that this server does not have.
+export const withoutPart = (error) => (isMissing(error) ? Object.assign(error, { detail: texts.notAvailable }) : error);

@@ -33,6 +33,7 @@ pub mod reference;
 pub mod removal;
 pub mod retention;
 pub mod revocation;
+pub mod rule_report;
 pub mod ruleset;
 pub mod selector;
 pub mod series;

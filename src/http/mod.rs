@@ -9,6 +9,7 @@ pub mod openapi;
 pub mod readiness;
 pub mod request;
 mod response;
+pub mod rfc3339;
 pub mod routes;
 pub mod services;
 

@@ -3,6 +3,7 @@
 //! A route is described at its handler. A test compares the document with the mounted routes.
 
 mod finish;
+mod moments;
 pub(super) mod problems;
 
 use std::sync::LazyLock;
@@ -32,7 +33,10 @@ use crate::http::routes::{
         title = "Tollgate",
         description = "Payment decisions by rules that run as sandboxed plugins. Every error is a problem \
                        document (RFC 9457). After a timeout or a 5xx response, repeat a submission with the \
-                       same Idempotency-Key.",
+                       same Idempotency-Key. A time has two forms: `at_ms` in UTC milliseconds since 1970, \
+                       and `at` in the notation of RFC 3339. Responses have both, in UTC. Requests may have \
+                       either, with any offset, or both if they are the same time; digits after the \
+                       millisecond are dropped, and leap seconds are refused.",
         contact(name = "The operator of this Tollgate server"),
     ),
     servers((url = "/", description = "This server")),
@@ -84,6 +88,7 @@ struct Document;
     backtests::examples,
     backtests::cancel,
     rulesets::canary::report,
+    rulesets::rule_reports::report,
     rulesets::shadow::report,
     rulesets::shadow::examples,
     rulesets::quarantines::list,
@@ -285,6 +290,44 @@ mod tests {
                 let is_known = |scope: &Value| Scope::parse(scope.as_str().expect("text")).is_some();
                 assert!(scopes.iter().all(is_known), "{method} {path}");
                 assert!(operation["responses"]["401"].is_object(), "{method} {path}");
+            }
+        }
+    }
+
+    /// A member that ends in `_ms` and is not a time.
+    const DURATIONS: [&str; 4] = ["compile_ms", "compiling_ms", "waiting_ms", "window_ms"];
+
+    /// The names of members that are described in one form only.
+    fn one_form_only(schema: &Value) -> Vec<String> {
+        let mut found = Vec::new();
+        match schema {
+            Value::Object(members) => {
+                if let Some(properties) = members.get("properties").and_then(Value::as_object) {
+                    let names = properties.keys().filter_map(|name| name.strip_suffix("_ms"));
+                    let lacks =
+                        |name: &&str| properties.get(*name).is_none_or(|it| it["format"] != "date-time");
+                    found.extend(names.filter(lacks).map(|name| format!("{name}_ms")));
+                }
+                found.extend(members.values().flat_map(one_form_only));
+            }
+            Value::Array(items) => found.extend(items.iter().flat_map(one_form_only)),
+            _ => {}
+        }
+        found
+    }
+
+    #[test]
+    fn every_time_is_described_in_both_forms_and_no_duration_is() {
+        let document = whole();
+        let found: BTreeSet<String> = one_form_only(&document["components"]["schemas"]).into_iter().collect();
+        assert_eq!(found, DURATIONS.map(str::to_owned).into(), "a time has the type `Moment`");
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for parameter in item["get"]["parameters"].as_array().into_iter().flatten() {
+                let name = parameter["name"].as_str().expect("a name");
+                let parameters = item["get"]["parameters"].as_array().into_iter().flatten();
+                let mut names = parameters.filter_map(|parameter| parameter["name"].as_str());
+                let second = name.strip_suffix("_ms").unwrap_or(name);
+                assert!(names.any(|name| name == second), "{path}: {name}");
             }
         }
     }

@@ -3,6 +3,7 @@
 pub(super) mod decimal;
 pub(super) mod entity_tags;
 pub(super) mod failure;
+pub(super) mod moment;
 pub(super) mod problem;
 
 use std::io::Cursor;
@@ -15,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::domain::plugin::Digest;
 use crate::http::response::entity_tags::EntityTags;
+use crate::http::response::moment::to_json;
 use crate::http::response::problem::{Problem, ProblemKind};
 
 #[derive(Debug)]
@@ -29,7 +31,7 @@ pub struct ApiResponse {
 
 impl ApiResponse {
     pub fn json(status: Status, value: &impl Serialize) -> Result<Self, Problem> {
-        let body = serde_json::to_vec(value).map_err(|error| {
+        let body = to_json(value).map_err(|error| {
             tracing::error!(%error, "a response could not be serialised as JSON");
             Problem::new(ProblemKind::Internal, "The cause is logged under this request id.")
         })?;

@@ -46,6 +46,7 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, rulesets::dry_runs::routes()),
         api(RouteClass::Ordinary, backtests::routes()),
         api(RouteClass::Ordinary, rulesets::canary::routes()),
+        api(RouteClass::Ordinary, rulesets::rule_reports::routes()),
         api(RouteClass::Ordinary, rulesets::shadow::routes()),
         api(RouteClass::Ordinary, rulesets::quarantines::routes()),
         api(RouteClass::Ordinary, lists::routes()),

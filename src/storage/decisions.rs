@@ -4,6 +4,7 @@ mod comparison;
 mod erased;
 mod feed;
 pub mod history;
+mod rule_reports;
 mod search;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use comparison::{
 };
 pub use erased::{ErasedDecision, erased, found_by_key};
 pub use feed::{NewDecision, ids_since, since};
+pub use rule_reports::{SampledRules, rule_reports};
 pub use search::{DecisionFilter, DecisionPage, DecisionSummary, FoundDecision, list};
 
 use super::columns::{digest, named};

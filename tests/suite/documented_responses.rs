@@ -236,6 +236,7 @@ async fn deployments(client: &mut DocumentedCaller, rules: &Value) {
     canary["share_percent"] = json!(50);
     client.call(Method::PUT, "/rulesets/payment/canary", Some(&canary), 200).await;
     client.get("/rulesets/payment/canary").await;
+    client.get("/rulesets/payment/revisions/1/rules").await;
     client.call(Method::DELETE, "/rulesets/payment/canary", None, 200).await;
     client.call(Method::PUT, "/rulesets/payment/shadow", Some(&candidate), 200).await;
     // Five failures of the broken rule.

@@ -66,7 +66,8 @@ async fn events_of_one_node_appear_in_the_feed_of_another_by_tenant_and_scope() 
         json!({
             "id": id, "outcome": "review", "reasons": ["no-active-ruleset"], "amount_minor": 2_500,
             "currency": "EUR", "method": "credit_transfer", "reference": "told",
-            "received_at_ms": shown["received_at_ms"], "client": here.client_id,
+            "received_at_ms": shown["received_at_ms"], "received_at": shown["received_at"],
+            "client": here.client_id,
         })
     );
 

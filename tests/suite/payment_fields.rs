@@ -222,7 +222,7 @@ fn kind_of(schema: &Value) -> Kind {
 }
 
 /// The contract's payment as a client submits it: without the fields that Tollgate adds, and with
-/// the amount as two members.
+/// the amount and the time of the request as two members each.
 fn as_submitted(mut shapes: Shapes) -> Shapes {
     let money = shapes.records.remove("money").expect("money");
     let payment = shapes.records.get_mut("payment").expect("a payment");
@@ -232,6 +232,8 @@ fn as_submitted(mut shapes: Shapes) -> Shapes {
     // The exponent follows from the currency.
     payment.insert("amount_minor".to_owned(), money["minor"].clone());
     payment.insert("currency".to_owned(), money["currency"].clone());
+    // The same time in another form.
+    payment.insert("requested_at".to_owned(), payment["customer"].clone());
     shapes
 }
 

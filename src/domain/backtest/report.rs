@@ -94,7 +94,7 @@ impl From<&RuleResult> for VerdictKind {
 }
 
 impl VerdictCounts {
-    fn count(&mut self, said: VerdictKind) {
+    pub fn count(&mut self, said: VerdictKind) {
         match said {
             VerdictKind::Pass => self.pass += 1,
             VerdictKind::Allow => self.allow += 1,

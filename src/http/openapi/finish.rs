@@ -6,7 +6,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::money::AMOUNT_MINOR_MAX;
-use crate::http::request::query::{LIMIT_MAX, TIME_MS_MAX};
+use crate::http::openapi::moments::{describe_members, describe_parameters};
+use crate::http::request::query::LIMIT_MAX;
+use crate::http::rfc3339::TIME_MS_MAX;
 
 const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
 
@@ -32,6 +34,7 @@ pub fn finish(document: &mut Value) {
     }
     describe_events(document);
     let Some(schemas) = document["components"]["schemas"].as_object_mut() else { return };
+    describe_members(schemas);
     let names: Vec<String> = schemas.keys().cloned().collect();
     for (name, schema) in schemas {
         refer_to_items(name, schema, &names);
@@ -64,7 +67,9 @@ fn finish_operation(operation: &mut Map<String, Value>) {
     if let Some(body) = operation.get_mut("requestBody") {
         bytes_are_binary(body);
     }
-    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+    let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else { return };
+    describe_parameters(parameters);
+    for parameter in parameters {
         let name = parameter["name"].as_str().unwrap_or_default().to_owned();
         bound(&name, &mut parameter["schema"]);
     }

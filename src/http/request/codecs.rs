@@ -5,17 +5,21 @@
 
 mod composite;
 mod scalar;
+mod time;
 
 use serde::Serialize;
 use serde::ser::SerializeMap;
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema};
 
-pub use composite::{KeyForm, Members, Or, any_items, any_object, dictionary, items, object, optional, or};
+pub use composite::{
+    KeyForm, Members, Optional, Or, any_items, any_object, dictionary, items, object, optional, or,
+};
 pub use scalar::{
     Integer, Named, OneOf, Parsed, Percent, Text, currency, flag, integer, named, one_of, parsed, percent,
-    text, time_ms, uuid,
+    text, uuid,
 };
+pub use time::{optional_time, past_time};
 
 use crate::http::request::declaration::{MemberSchemas, Words};
 use crate::http::request::fields::{Fields, Place};

@@ -16,6 +16,7 @@ use crate::domain::card_number::holds_card_number;
 use crate::domain::list::ListKinds;
 use crate::http::request::codecs::Codec;
 use crate::http::request::json::{Object, Value};
+use crate::http::rfc3339::name_without_unit;
 use errors::Errors;
 pub use errors::{Screened, read, refused, screen};
 pub use place::Place;
@@ -79,8 +80,10 @@ impl<'a> Fields<'a> {
         self.object.members.get(name).filter(|value| **value != Value::Null)
     }
 
+    /// Adds an error at a member, and for a time at the one of its two members that was sent.
     pub fn error(&self, name: &str, detail: impl Into<String>) {
-        self.place(name).error(detail);
+        let notation = name_without_unit(name).filter(|notation| self.has(notation) && !self.has(name));
+        self.place(notation.unwrap_or(name)).error(detail);
     }
 
     pub fn now_ms(&self) -> u64 {

@@ -17,15 +17,13 @@ use crate::http::request::card_numbers::{
 use crate::http::request::cursor::CursorKey;
 use crate::http::request::fields::text_error;
 use crate::http::response::problem::{PartError, Problem, ProblemKind};
+use crate::http::rfc3339::{self, TIME_MS_MAX, name_without_unit};
 
 pub const LIMIT_DEFAULT: u32 = 50;
 pub const LIMIT_MAX: u32 = 200;
 
 /// In characters. Longer names and values are refused before they are searched.
 const PARAMETER_LENGTH_MAX: usize = 1_000;
-
-/// Milliseconds up to the year 9999.
-pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
 #[derive(Debug, Default)]
 pub struct Query {
@@ -106,9 +104,30 @@ impl Query {
         self.parsed(name, |text| text.split(',').map(parse).collect()).unwrap_or_default()
     }
 
+    /// A time: the parameter `name` in milliseconds, or the one without `_ms` in the notation of
+    /// RFC 3339. For a cursor both are the same filter.
     pub fn time_ms(&mut self, name: &str) -> Option<u64> {
-        let expected = "expected UTC milliseconds since 1970";
+        let notation = name_without_unit(name);
+        if let Some((notation, text)) = notation.and_then(|it| Some((it, self.parameters.remove(it)?))) {
+            match rfc3339::parse(&text) {
+                Ok(time_ms) => self.add_time(name, notation, time_ms),
+                Err(error) => self.error(notation, format!("{error}; + is written %2B in an address")),
+            }
+        }
+        let expected = match notation {
+            Some(notation) => format!("expected UTC milliseconds since 1970; {notation} takes RFC 3339"),
+            None => "expected UTC milliseconds since 1970".to_owned(),
+        };
         self.parsed(name, |text| text.parse().ok().filter(|time_ms| *time_ms <= TIME_MS_MAX).ok_or(expected))
+    }
+
+    /// Adds a time as the parameter in milliseconds, which is there as well only if it is the same.
+    fn add_time(&mut self, name: &str, notation: &str, time_ms: u64) {
+        let text = self.parameters.entry(name.to_owned()).or_insert_with(|| time_ms.to_string());
+        let is_other = text.parse().is_ok_and(|other_ms: u64| other_ms != time_ms);
+        if is_other {
+            self.error(notation, format!("must be the same time as {name}, or absent"));
+        }
     }
 
     /// Reports the errors of the query of a list that has no pages.

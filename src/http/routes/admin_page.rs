@@ -1,49 +1,73 @@
-//! The page for administrators: static files that are built into the program.
+//! The page for people: static files that are built into the program.
+//!
+//! All files but the first are addressed by a hash of all of them and may be kept for ever. A
+//! file must never be served under another hash: browsers would mix two versions of the page.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use rocket::http::ContentType;
-use rocket::response::Redirect;
 use rocket::{Route, get, routes};
+use rust_embed::Embed;
 
+use crate::domain::plugin::Digest;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
 
-/// Allows scripts, styles and requests of its own origin only, and no frames and forms.
+/// Allows scripts, styles and requests of its own origin only, no frames and forms, and no markup or
+/// script made from text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                      img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+                      require-trusted-types-for 'script'; trusted-types 'none'";
 
-static FILES: [(&str, &[u8]); 9] = [
-    ("index.html", include_bytes!("../../../static/index.html")),
-    ("page.css", include_bytes!("../../../static/page.css")),
-    ("page.js", include_bytes!("../../../static/page.js")),
-    ("api.js", include_bytes!("../../../static/api.js")),
-    ("elements.js", include_bytes!("../../../static/elements.js")),
-    ("ruleset.js", include_bytes!("../../../static/ruleset.js")),
-    ("decisions.js", include_bytes!("../../../static/decisions.js")),
-    ("facts.js", include_bytes!("../../../static/facts.js")),
-    ("plugins.js", include_bytes!("../../../static/plugins.js")),
-];
+const INDEX: &str = "index.html";
+
+/// Stands in the index for the address of all other files.
+const FILES_PLACEHOLDER: &str = "{files}";
+
+#[derive(Embed)]
+#[folder = "static/"]
+struct Files;
+
+/// Of the names and bytes of all files.
+static HASH: LazyLock<String> = LazyLock::new(|| {
+    let mut names: Vec<Cow<'static, str>> = Files::iter().collect();
+    names.sort_unstable();
+    let mut contents = Vec::new();
+    for name in names {
+        let file = Files::get(&name).map(|file| Digest::of(&file.data).to_string()).unwrap_or_default();
+        contents.extend_from_slice(format!("{name} {file}\n").as_bytes());
+    }
+    Digest::of(&contents).to_string()
+});
 
 pub fn routes() -> Vec<Route> {
     routes![index, file]
 }
 
-/// Relative addresses in the page need the slash, but Rocket's router ignores it.
 #[get("/admin")]
-pub fn index() -> Redirect {
-    Redirect::to("/admin/index.html")
-}
-
-#[get("/admin/<name>")]
-pub fn file(name: &str) -> Result<ApiResponse, Problem> {
-    let (name, bytes) = FILES.iter().find(|(known, _)| *known == name).ok_or(Problem::not_found("page"))?;
-    let content_type = match name.rsplit('.').next() {
-        Some("html") => ContentType::HTML,
-        Some("css") => ContentType::CSS,
-        _ => ContentType::JavaScript,
-    };
-    Ok(ApiResponse::bytes(content_type, bytes.to_vec())
+pub fn index() -> Result<ApiResponse, Problem> {
+    let file = Files::get(INDEX).ok_or(Problem::not_found("page"))?;
+    let text = String::from_utf8_lossy(&file.data);
+    let text = text.replace(FILES_PLACEHOLDER, &format!("/admin/{}", *HASH));
+    Ok(ApiResponse::bytes(ContentType::HTML, text.into_bytes())
+        .with_tag_of_body()
         .with("Content-Security-Policy", POLICY)
         .with("Cache-Control", "no-cache"))
+}
+
+#[get("/admin/<hash>/<path..>")]
+pub fn file(hash: &str, path: Option<PathBuf>) -> Result<ApiResponse, Problem> {
+    let not_found = || Problem::not_found("page");
+    let path = path.ok_or_else(not_found)?;
+    let name = path.to_str().filter(|name| hash == *HASH && *name != INDEX).ok_or_else(not_found)?;
+    let file = Files::get(name).ok_or_else(not_found)?;
+    let content_type = path.extension().and_then(|extension| extension.to_str());
+    let content_type = content_type.and_then(ContentType::from_extension).ok_or_else(not_found)?;
+    Ok(ApiResponse::bytes(content_type, file.data.into_owned())
+        .with("Content-Security-Policy", POLICY)
+        .with("Cache-Control", "public, max-age=31536000, immutable"))
 }
 
 #[cfg(test)]
@@ -54,34 +78,82 @@ mod tests {
     use super::*;
     use crate::http::response::problem::default_catcher;
 
-    #[test]
-    fn the_page_is_served_under_a_policy_that_its_files_keep() {
+    fn client() -> Client {
         let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
         let rocket = rocket::custom(config)
             .manage(crate::world::system())
             .mount("/", routes())
             .register("/", rocket::catchers![default_catcher]);
-        let client = Client::untracked(rocket).expect("a rocket");
-        for (name, _) in FILES {
-            let response = client.get(format!("/admin/{name}")).dispatch();
-            assert_eq!(response.status(), Status::Ok, "{name}");
-            assert_eq!(response.headers().get_one("Content-Security-Policy"), Some(POLICY), "{name}");
-            let text = response.into_string().expect("text");
+        Client::untracked(rocket).expect("a rocket")
+    }
+
+    /// Policy, media type, rule for caches and text.
+    fn read(client: &Client, path: &str) -> (Option<String>, String, String, String) {
+        let response = client.get(path).dispatch();
+        assert_eq!(response.status(), Status::Ok, "{path}");
+        let header = |name| response.headers().get_one(name).map(str::to_owned);
+        let policy = header("Content-Security-Policy");
+        let media_type = header("Content-Type").expect("a media type");
+        let caching = header("Cache-Control").expect("a rule for caches");
+        (policy, media_type, caching, response.into_string().expect("text"))
+    }
+
+    #[test]
+    fn every_file_is_served_for_ever_under_a_policy_that_it_keeps() {
+        let client = client();
+        for name in Files::iter().filter(|name| *name != INDEX) {
+            let (policy, media_type, caching, text) = read(&client, &format!("/admin/{}/{name}", *HASH));
+            assert_eq!(policy.as_deref(), Some(POLICY), "{name}");
+            assert!(caching.contains("immutable"), "{name}: {caching}");
+            assert!(
+                ["text/javascript", "text/css; charset=utf-8"].contains(&media_type.as_str()),
+                "{name}: {media_type}"
+            );
             for forbidden in [
                 "innerHTML",
                 "outerHTML",
                 "insertAdjacentHTML",
-                "style=",
-                "onclick=",
-                "http:",
+                "document.write",
+                "eval(",
+                "\"style\"",
+                "onclick",
                 "https:",
                 "localStorage",
+                "sessionStorage",
             ] {
                 assert!(!text.contains(forbidden), "{name} has {forbidden}");
             }
         }
-        for path in ["/admin/Cargo.toml", "/admin/..%2fCargo.toml", "/admin/%2e%2e/Cargo.toml"] {
-            assert_eq!(client.get(path).dispatch().status(), Status::NotFound, "{path}");
+    }
+
+    #[test]
+    fn the_page_names_the_files_of_its_own_version_and_is_asked_for_again() {
+        let client = client();
+        let (policy, _, caching, text) = read(&client, "/admin");
+        assert_eq!((policy.as_deref(), caching.as_str()), (Some(POLICY), "no-cache"));
+        assert_eq!(read(&client, "/admin/").3, text);
+        assert!(!text.contains(FILES_PLACEHOLDER), "{text}");
+        let addresses: Vec<&str> = text.split('"').filter(|part| part.starts_with("/admin/")).collect();
+        assert!(!addresses.is_empty(), "{text}");
+        for address in addresses {
+            read(&client, address);
+        }
+    }
+
+    #[test]
+    fn no_other_file_and_no_other_version_is_served() {
+        let client = client();
+        let hash = HASH.as_str();
+        for path in [
+            "/admin/page.js".to_owned(),
+            "/admin/0/page.js".to_owned(),
+            format!("/admin/{hash}"),
+            format!("/admin/{hash}/index.html"),
+            format!("/admin/{hash}/Cargo.toml"),
+            format!("/admin/{hash}/..%2fCargo.toml"),
+            format!("/admin/{hash}/%2e%2e/Cargo.toml"),
+        ] {
+            assert_eq!(client.get(&path).dispatch().status(), Status::NotFound, "{path}");
         }
     }
 }

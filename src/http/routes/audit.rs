@@ -10,6 +10,7 @@ use crate::domain::audit::{Action, AuditEvent};
 use crate::http::edge::guard::{AuditRead, Caller};
 use crate::http::openapi::problems::ListProblems;
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::services::ServiceState;
@@ -29,14 +30,15 @@ pub fn routes() -> Vec<Route> {
 pub struct AuditEventShape {
     /// Increases in the order in which changes took effect. May have gaps.
     pub sequence: i64,
-    pub at_ms: u64,
+    pub at_ms: Moment,
     /// `client:` followed by the client's id, `command line`, or a part of Tollgate itself.
     pub actor: String,
     #[schema(example = "revision.activated")]
     pub action: &'static str,
     /// What was changed, for example a revision's number, a plugin's digest or a list's name.
     pub subject: String,
-    /// The value before the change. Absent if there was none.
+    /// The value before the change, as it was stored: times are in milliseconds only. Absent if there
+    /// was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
     /// The value after the change. Absent if there is none.
@@ -53,7 +55,7 @@ impl TryFrom<AuditEvent> for AuditEventShape {
         let AuditEvent { sequence, act } = event;
         Ok(Self {
             sequence,
-            at_ms: act.at_ms,
+            at_ms: act.at_ms.into(),
             actor: act.actor,
             action: act.action.name(),
             subject: act.subject,

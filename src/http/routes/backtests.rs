@@ -2,7 +2,7 @@
 //!
 //! Payments must only be shown to tokens with the scope `decisions:read`.
 
-mod shapes;
+pub mod shapes;
 
 use rocket::http::Status;
 use rocket::{Route, get, post, routes};

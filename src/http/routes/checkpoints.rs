@@ -11,6 +11,7 @@ use crate::domain::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::http::edge::guard::{AuditRead, Caller};
 use crate::http::openapi::problems::CommonProblems;
 use crate::http::response::ApiResponse;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::services::ServiceState;
 
@@ -38,7 +39,7 @@ pub struct CheckpointShape {
     pub sequence: i64,
     /// Hash of that batch, in hexadecimal.
     pub hash: String,
-    pub at_ms: u64,
+    pub at_ms: Moment,
     pub kid: String,
     /// Ed25519 signature in base64url without padding. Signs the lines `tollgate checkpoint 1`, writer,
     /// sequence, hash and time, each followed by a line feed.
@@ -49,7 +50,7 @@ impl From<SignedCheckpoint> for CheckpointShape {
     fn from(signed: SignedCheckpoint) -> Self {
         let Checkpoint { writer, sequence, hash, at_ms } = signed.checkpoint;
         let (kid, signature) = (signed.kid, signed.signature);
-        Self { writer, sequence, hash: hash.to_string(), at_ms, kid, signature }
+        Self { writer, sequence, hash: hash.to_string(), at_ms: Moment(at_ms), kid, signature }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::{flag, integer, items, named, optional, text};
 use crate::http::request::declaration::{body, named};
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::services::ServiceState;
@@ -81,10 +82,10 @@ pub struct ClientShape {
     /// The client's own rate. 0 means no limit. Absent if the server's setting applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_s: Option<u32>,
-    pub created_at_ms: u64,
+    pub created_at_ms: Moment,
     /// Until when the secret before the present one is accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub previous_secret_until_ms: Option<u64>,
+    pub previous_secret_until_ms: Option<Moment>,
 }
 
 impl From<Client> for ClientShape {
@@ -96,8 +97,8 @@ impl From<Client> for ClientShape {
             scopes: client.scopes.into_iter().map(ScopeShape).collect(),
             state: if is_disabled { ClientState::Disabled } else { ClientState::Active },
             requests_per_s: client.requests_per_s,
-            created_at_ms: client.created_at_ms,
-            previous_secret_until_ms: client.previous_secret_until_ms,
+            created_at_ms: client.created_at_ms.into(),
+            previous_secret_until_ms: client.previous_secret_until_ms.map(Moment),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::domain::verdict::OutcomeReason;
 use crate::http::edge::guard::{Caller, DecisionsRead};
 use crate::http::edge::streams::{StreamSlot, Streams};
 use crate::http::openapi::problems::FeedProblems;
+use crate::http::response::moment::{Moment, to_json};
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::routes::audit::AuditEventShape;
 use crate::http::routes::payments::OutcomeShape;
@@ -62,7 +63,7 @@ pub struct DecisionEventShape {
     /// Absent once it has been erased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    pub received_at_ms: u64,
+    pub received_at_ms: Moment,
     /// Absent if no ruleset was active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<i32>,
@@ -82,7 +83,7 @@ impl From<NewDecision> for DecisionEventShape {
             currency: summary.currency,
             method: summary.method,
             reference: summary.reference,
-            received_at_ms: summary.received_at_ms,
+            received_at_ms: summary.received_at_ms.into(),
             revision: summary.revision,
             client: summary.client.0,
         }
@@ -183,10 +184,15 @@ impl FeedStream {
 
 fn event(told: FeedEvent) -> Result<Event, StorageError> {
     let event = match told.news {
-        FeedItem::Decision(decision) => Event::json(&DecisionEventShape::from(decision)).event("decision"),
-        FeedItem::Act(act) => Event::json(&AuditEventShape::try_from(act)?).event("audit"),
+        FeedItem::Decision(decision) => json(&DecisionEventShape::from(decision))?.event("decision"),
+        FeedItem::Act(act) => json(&AuditEventShape::try_from(act)?)?.event("audit"),
     };
     Ok(event.id(text_of(told.position)))
+}
+
+fn json(shape: &impl Serialize) -> Result<Event, StorageError> {
+    let json = to_json(shape).ok().and_then(|json| String::from_utf8(json).ok());
+    json.map(Event::data).ok_or(StorageError::Unreadable { what: "event of the feed" })
 }
 
 /// The response: events until the token expires or the server stops.

@@ -17,6 +17,7 @@ use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::{Parsed, named, or, parsed, text};
 use crate::http::request::declaration::{body, named};
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::services::ServiceState;
@@ -66,10 +67,10 @@ pub struct ListShape {
     /// Number of entries without an end.
     pub open_entries: u64,
     pub created_by: String,
-    pub created_at_ms: u64,
+    pub created_at_ms: Moment,
     /// When the list was closed. A closed list accepts no more entries, and new revisions cannot use it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub closed_at_ms: Option<u64>,
+    pub closed_at_ms: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<String>,
 }
@@ -85,8 +86,8 @@ impl From<List> for ListShape {
             description: list.description,
             open_entries: list.open_entries,
             created_by: list.created_by,
-            created_at_ms: list.created_at_ms,
-            closed_at_ms,
+            created_at_ms: list.created_at_ms.into(),
+            closed_at_ms: closed_at_ms.map(Moment),
             closed_by,
         }
     }

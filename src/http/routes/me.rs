@@ -15,6 +15,7 @@ use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::text;
 use crate::http::request::declaration::body;
 use crate::http::response::failure::people::password_refused;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Items};
 use crate::http::routes::session::{PASSWORD_LENGTH_MAX, SessionTenantShape};
@@ -66,10 +67,10 @@ pub struct MeShape {
 #[schema(as = OwnSession)]
 pub struct OwnSessionShape {
     pub id: Uuid,
-    pub created_at_ms: u64,
-    pub last_used_at_ms: u64,
+    pub created_at_ms: Moment,
+    pub last_used_at_ms: Moment,
     /// It ends then at the latest.
-    pub expires_at_ms: u64,
+    pub expires_at_ms: Moment,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,9 +83,9 @@ impl OwnSessionShape {
     fn of(sign_in: SignIn, current: SignInId) -> Self {
         Self {
             id: sign_in.id.0,
-            created_at_ms: sign_in.begun_at_ms,
-            last_used_at_ms: sign_in.renewed_at_ms,
-            expires_at_ms: sign_in.expires_at_ms,
+            created_at_ms: sign_in.begun_at_ms.into(),
+            last_used_at_ms: sign_in.renewed_at_ms.into(),
+            expires_at_ms: sign_in.expires_at_ms.into(),
             address: sign_in.address,
             user_agent: sign_in.user_agent,
             is_current: sign_in.id == current,

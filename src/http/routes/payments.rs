@@ -33,6 +33,7 @@ use crate::http::request::card_numbers::{key_error, refused};
 use crate::http::request::declaration::named;
 use crate::http::request::fields::Screened;
 use crate::http::request::query::Query;
+use crate::http::response::moment::{Moment, MomentOrNull};
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::payments::body::{PaymentShape, not_stored_yet};
@@ -93,7 +94,7 @@ pub struct DecidedShape {
     pub outcome: OutcomeShape,
     pub reasons: Vec<ReasonShape>,
     /// UTC milliseconds since 1970.
-    pub received_at_ms: u64,
+    pub received_at_ms: Moment,
     /// The ruleset revision that decided. Absent if none was active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<i32>,
@@ -110,7 +111,7 @@ impl DecidedShape {
             id: decision.id().0,
             outcome: decision.outcome.into(),
             reasons: shapes_of(&evidence.reasons, in_full),
-            received_at_ms: evidence.payment.received_at_ms,
+            received_at_ms: evidence.payment.received_at_ms.into(),
             revision: evidence.revision.map(|revision| revision.number),
             state: None,
             payment: (&evidence.payment.order).into(),
@@ -125,8 +126,7 @@ pub struct ErasedShape {
     #[serde(flatten)]
     pub left: SummaryShape,
     /// Null if an operator erased it in the database, without a record.
-    #[schema(required = true)]
-    pub erased_at_ms: Option<u64>,
+    pub erased_at_ms: MomentOrNull,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<EventKindShape>,
 }
@@ -149,7 +149,7 @@ pub struct SummaryShape {
     /// Absent once they have been erased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasons: Option<Vec<ReasonShape>>,
-    pub received_at_ms: u64,
+    pub received_at_ms: Moment,
     /// Absent once it has been erased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
@@ -170,7 +170,7 @@ impl SummaryShape {
             id: summary.id.0,
             outcome: summary.outcome.into(),
             reasons: reasons.map(|reasons| shapes_of(&reasons, in_full)),
-            received_at_ms: summary.received_at_ms,
+            received_at_ms: summary.received_at_ms.into(),
             reference: summary.reference,
             amount_minor: summary.amount_minor,
             currency: summary.currency,
@@ -353,7 +353,7 @@ pub async fn one(
         Err(StorageError::Erased) => {
             let left = decisions::erased(&services.app, caller.tenant, id).await?.ok_or_else(not_found)?;
             let found = FoundDecision { summary: left.summary, reasons: None };
-            let (erased_at_ms, left) = (left.erased_at_ms, SummaryShape::of(found, false));
+            let (erased_at_ms, left) = (MomentOrNull(left.erased_at_ms), SummaryShape::of(found, false));
             ReadShape::Erased(Box::new(ErasedShape { left, erased_at_ms, state }))
         }
         stored => {

@@ -5,13 +5,15 @@ pub mod deployments;
 pub mod dry_runs;
 pub mod quarantines;
 pub mod report_counts;
+pub mod rule_reports;
 pub mod shadow;
 pub mod shapes;
 
 use rocket::http::Status;
 use rocket::{Route, get, post, routes};
 
-use crate::domain::ruleset::DecisionPoint;
+use crate::domain::ruleset::{DecisionPoint, Revision};
+use crate::domain::tenant::TenantId;
 use crate::http::edge::guard::{Caller, RulesetsRead, RulesetsWrite};
 use crate::http::openapi::problems::{CreateProblems, ReadProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
@@ -28,6 +30,18 @@ pub fn routes() -> Vec<Route> {
 
 pub fn point_of(name: &str) -> Result<DecisionPoint, Problem> {
     DecisionPoint::parse(name).ok_or(Problem::not_found("decision point"))
+}
+
+/// The revision with a number from a path.
+async fn find_revision(
+    services: &ServiceState,
+    tenant: TenantId,
+    point: DecisionPoint,
+    number: &str,
+) -> Result<Revision, Problem> {
+    let not_found = || Problem::not_found("revision");
+    let number = number.parse().map_err(|_| not_found())?;
+    rulesets::get(&services.app, tenant, point, number).await?.ok_or_else(not_found)
 }
 
 /// Creates a revision.
@@ -102,9 +116,6 @@ pub async fn one(
     number: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let point = point_of(point)?;
-    let number = number.parse().map_err(|_| Problem::not_found("revision"))?;
-    let revision = rulesets::get(&services.app, caller.tenant, point, number).await?;
-    let revision = revision.ok_or(Problem::not_found("revision"))?;
+    let revision = find_revision(services, caller.tenant, point_of(point)?, number).await?;
     Ok(ApiResponse::json(Status::Ok, &RevisionShape::from(revision))?.with_tag_of_body())
 }

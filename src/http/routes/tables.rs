@@ -23,6 +23,7 @@ use crate::http::request::codecs::{Parsed, items, named, object, or, parsed, tex
 use crate::http::request::declaration::{body, named};
 use crate::http::request::fields::refused;
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::lists::{KindShape, slug};
@@ -105,10 +106,10 @@ pub struct TableShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation: Option<TableActivationShape>,
     pub created_by: String,
-    pub created_at_ms: u64,
+    pub created_at_ms: Moment,
     /// When the table was closed. A closed table accepts no more versions.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub closed_at_ms: Option<u64>,
+    pub closed_at_ms: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<String>,
 }
@@ -126,8 +127,8 @@ impl TableShape {
             newest_version: table.newest_version,
             activation: activation.map(TableActivationShape::from),
             created_by: table.created_by,
-            created_at_ms: table.created_at_ms,
-            closed_at_ms,
+            created_at_ms: table.created_at_ms.into(),
+            closed_at_ms: closed_at_ms.map(Moment),
             closed_by,
         }
     }

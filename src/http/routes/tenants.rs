@@ -12,6 +12,7 @@ use crate::http::openapi::problems::{CreateProblems, ListProblems};
 use crate::http::request::body::JsonBody;
 use crate::http::request::declaration::body;
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::lists::slug;
@@ -35,12 +36,12 @@ body! {
 pub struct TenantShape {
     pub id: Uuid,
     pub name: String,
-    pub created_at_ms: u64,
+    pub created_at_ms: Moment,
 }
 
 impl From<Tenant> for TenantShape {
     fn from(tenant: Tenant) -> Self {
-        Self { id: tenant.id.0, name: tenant.name, created_at_ms: tenant.created_at_ms }
+        Self { id: tenant.id.0, name: tenant.name, created_at_ms: tenant.created_at_ms.into() }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::{Parsed, flag, items, named, optional, parsed, text};
 use crate::http::request::declaration::{body, named};
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::services::ServiceState;
@@ -74,9 +75,9 @@ pub struct UserShape {
     pub state: UserState,
     /// Whether signing in needs a code of a second factor.
     pub second_factor: bool,
-    pub created_at_ms: u64,
+    pub created_at_ms: Moment,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_sign_in_at_ms: Option<u64>,
+    pub last_sign_in_at_ms: Option<Moment>,
 }
 
 impl From<User> for UserShape {
@@ -93,8 +94,8 @@ impl From<User> for UserShape {
             roles: user.roles.into_iter().map(RoleShape).collect(),
             state,
             second_factor: user.has_second_factor,
-            created_at_ms: user.created_at_ms,
-            last_sign_in_at_ms: user.last_sign_in_at_ms,
+            created_at_ms: user.created_at_ms.into(),
+            last_sign_in_at_ms: user.last_sign_in_at_ms.map(Moment),
         }
     }
 }
@@ -104,12 +105,12 @@ impl From<User> for UserShape {
 #[schema(as = PasswordLink)]
 pub struct PasswordLinkShape {
     pub url: String,
-    pub expires_at_ms: u64,
+    pub expires_at_ms: Moment,
 }
 
 impl From<PasswordLink> for PasswordLinkShape {
     fn from(link: PasswordLink) -> Self {
-        Self { url: link.address.as_str().to_owned(), expires_at_ms: link.expires_at_ms }
+        Self { url: link.address.as_str().to_owned(), expires_at_ms: link.expires_at_ms.into() }
     }
 }
 

@@ -158,9 +158,32 @@ async fn reasons_of(
     first: Uuid,
     revision: i32,
 ) -> Result<ReasonCounts, StorageError> {
+    let rows = newest_payloads(connection, tenant, first, revision).await?;
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    for (_, version, payload) in &rows {
+        let reasons = evidence::decode(*version, payload)?.reasons;
+        let codes: BTreeSet<String> = reasons.into_iter().map(|given| given.reason.code).collect();
+        for code in codes {
+            *counts.entry(code).or_default() += 1;
+        }
+    }
+    let mut codes: Vec<(String, u64)> = counts.into_iter().collect();
+    codes.sort_by(|(code, count), (other_code, other)| other.cmp(count).then_with(|| code.cmp(other_code)));
+    codes.truncate(CODES_MAX);
+    Ok(ReasonCounts { revision, sampled: rows.len() as u64, codes })
+}
+
+/// The newest payloads of a revision's decisions, with their ids and versions. Without those that were
+/// erased.
+pub(super) async fn newest_payloads(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    first: Uuid,
+    revision: i32,
+) -> Result<Vec<(Uuid, i16, Vec<u8>)>, StorageError> {
     // The inner limit bounds the search: a revision with a small share may have few decisions.
-    let rows: Vec<(i16, Vec<u8>)> = sqlx::query_as(
-        "select payload_version, payload
+    let rows = sqlx::query_as(
+        "select id, payload_version, payload
          from (select id, revision, payload_version, payload
                from decisions
                where tenant_id = $1 and id >= $2 and origin = 'api'
@@ -177,16 +200,5 @@ async fn reasons_of(
     .bind(i64::from(SAMPLED_MAX))
     .fetch_all(connection)
     .await?;
-    let mut counts: HashMap<String, u64> = HashMap::new();
-    for (version, payload) in &rows {
-        let reasons = evidence::decode(*version, payload)?.reasons;
-        let codes: BTreeSet<String> = reasons.into_iter().map(|given| given.reason.code).collect();
-        for code in codes {
-            *counts.entry(code).or_default() += 1;
-        }
-    }
-    let mut codes: Vec<(String, u64)> = counts.into_iter().collect();
-    codes.sort_by(|(code, count), (other_code, other)| other.cmp(count).then_with(|| code.cmp(other_code)));
-    codes.truncate(CODES_MAX);
-    Ok(ReasonCounts { revision, sampled: rows.len() as u64, codes })
+    Ok(rows)
 }

@@ -7,6 +7,10 @@ use serde_json::{Map, Value, json};
 
 pub const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
+/// Times of RFC 3339, and texts that are none.
+const TIMES: [&str; 2] = ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999-00:00"];
+const NO_TIMES: [&str; 3] = ["2026-11-29", "2026-02-30T00:00:00Z", "1969-12-31T23:59:59.999Z"];
+
 /// Keywords that do not restrict values.
 const ANNOTATIONS: [&str; 2] = ["description", "example"];
 
@@ -221,6 +225,10 @@ impl Cases<'_> {
         }
         if schema["format"] == "uuid" {
             self.add(path, json!(ID), true);
+        }
+        if schema["format"] == "date-time" {
+            TIMES.iter().for_each(|time| self.add(path, json!(time), true));
+            NO_TIMES.iter().for_each(|text| self.add(path, json!(text), false));
         }
         self.add(path, json!(""), false);
     }

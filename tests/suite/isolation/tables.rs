@@ -51,12 +51,16 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "removed_series",
         "search_segments",
         "search_chunks",
+        "users",
+        "sign_ins",
+        "revocations",
     ];
     for table in own_rows {
         let statement = seed_statement(table, tenant);
-        // The list of the entries, and the table of the versions.
+        // The list of the entries, the table of the versions, and the user of the sign-ins.
         let statement = statement.replace("'list-' || gen_random_uuid()", "'seeded'");
         let statement = statement.replace("'table-' || gen_random_uuid()", "'seeded'");
+        let statement = statement.replace("gen_random_uuid()::uuid", &format!("'{tenant}'"));
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *superuser).await.unwrap();
     }
 }
@@ -102,6 +106,11 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
               null, null, null, null)"
         ),
         "payment_events" => format!("('{tenant}', gen_random_uuid(), gen_random_uuid(), 'fraud', 0, 0, 'u', '')"),
+        "users" => format!(
+            "('{tenant}', gen_random_uuid()::uuid, 'a@b', gen_random_uuid()::text, 'n', '{{}}', 'u', 0)"
+        ),
+        "sign_ins" => format!("('{tenant}', gen_random_uuid(), '{tenant}', 0, 0, 0, 0, null, null, null)"),
+        "revocations" => format!("('{tenant}', default, gen_random_uuid(), null, null, 0)"),
         "unchecked_fields" => format!("('{tenant}', gen_random_uuid()::text, 0)"),
         "tables" => format!(
             "('{tenant}', 'table-' || gen_random_uuid(), '', 'exact', 'text', '{{}}', '{{}}', 'u', 0, null, null)"

@@ -42,7 +42,10 @@ async fn ten_thousand_entries_are_added_in_one_request_and_one_act() {
     let valid_from_ms = added["valid_from_ms"].clone();
     assert_eq!(
         added,
-        json!({"added": 10_000, "already_there": 0, "already_there_lines": [], "valid_from_ms": valid_from_ms})
+        json!({
+            "added": 10_000, "already_there": 0, "already_there_lines": [],
+            "valid_from_ms": valid_from_ms, "valid_from": added["valid_from"],
+        })
     );
     assert_eq!(open_entries(&caller, "many").await, 10_000);
     let (_, page) = caller.get("/lists/many/entries?limit=3").await;

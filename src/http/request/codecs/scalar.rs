@@ -15,7 +15,6 @@ use crate::domain::card_check::CheckedField;
 use crate::domain::money::{Currency, MoneyError};
 use crate::http::request::fields::{Place, expected, text_error};
 use crate::http::request::json::Value;
-use crate::http::request::query::TIME_MS_MAX;
 
 fn typed(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)
@@ -77,11 +76,6 @@ impl Codec for Text {
 /// A whole number. Every number of the range must fit `T`.
 pub fn integer<T>(range: RangeInclusive<i64>) -> Integer<T> {
     Integer { range, value: PhantomData }
-}
-
-/// UTC milliseconds since 1970.
-pub fn time_ms() -> Integer<u64> {
-    integer(0..=TIME_MS_MAX.cast_signed())
 }
 
 #[derive(Debug)]

@@ -16,8 +16,9 @@ use crate::domain::backtest::{Backtest, BacktestFilter, BacktestSelection, Basel
 use crate::domain::decision::Origin;
 use crate::domain::money::AMOUNT_MINOR_MAX;
 use crate::domain::verdict::Outcome;
-use crate::http::request::codecs::{currency, integer, named, object, one_of, optional, or, time_ms};
+use crate::http::request::codecs::{currency, integer, named, object, one_of, optional, optional_time, or};
 use crate::http::request::declaration::{body, shape};
+use crate::http::response::moment::Moment;
 use crate::http::routes::payments::OutcomeShape;
 use crate::http::routes::payments::body::MethodShape;
 use crate::http::routes::rulesets::shapes::revision_number;
@@ -37,9 +38,9 @@ body! {
         /// Compare with this revision, run again. Replaces `baseline`.
         baseline_revision: Option<i32> = optional(revision_number()),
         /// Only payments received at or after this time.
-        from_ms: Option<u64> = optional(time_ms()),
+        from_ms: Option<u64> = optional_time(),
         /// Only payments received before this time. Default and maximum: now.
-        to_ms: Option<u64> = optional(time_ms()),
+        to_ms: Option<u64> = optional_time(),
         /// Only this many payments, the newest ones.
         newest: Option<u64> = optional(integer::<u64>(1..=NEWEST_MAX)),
         filter: BacktestFilter = or(object::<BacktestFilter>(), BacktestFilter::default()),
@@ -95,8 +96,8 @@ shape! {
 #[schema(as = BacktestSelection)]
 pub struct SelectionShape {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_ms: Option<u64>,
-    pub to_ms: u64,
+    pub from_ms: Option<Moment>,
+    pub to_ms: Moment,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<u64>,
     pub filter: FilterShape,
@@ -121,11 +122,11 @@ pub struct BacktestShape {
     pub total: Option<u64>,
     pub done: u64,
     pub created_by: String,
-    pub created_at_ms: u64,
+    pub created_at_ms: Moment,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub started_at_ms: Option<u64>,
+    pub started_at_ms: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub finished_at_ms: Option<u64>,
+    pub finished_at_ms: Option<Moment>,
     /// The results so far. Absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportShape>,
@@ -262,9 +263,9 @@ impl From<Backtest> for BacktestShape {
             total: backtest.total,
             done: backtest.done,
             created_by: backtest.created_by,
-            created_at_ms: backtest.created_at_ms,
-            started_at_ms: backtest.started_at_ms,
-            finished_at_ms: backtest.finished_at_ms,
+            created_at_ms: backtest.created_at_ms.into(),
+            started_at_ms: backtest.started_at_ms.map(Moment),
+            finished_at_ms: backtest.finished_at_ms.map(Moment),
             report: backtest.report.as_ref().map(ReportShape::from),
         }
     }
@@ -273,7 +274,7 @@ impl From<Backtest> for BacktestShape {
 impl From<BacktestSelection> for SelectionShape {
     fn from(selection: BacktestSelection) -> Self {
         let BacktestSelection { from_ms, to_ms, newest, filter } = selection;
-        Self { from_ms, to_ms, newest, filter: FilterShape(filter) }
+        Self { from_ms: from_ms.map(Moment), to_ms: Moment(to_ms), newest, filter: FilterShape(filter) }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::text;
 use crate::http::request::declaration::body;
 use crate::http::response::ApiResponse;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::routes::payments::payment_id;
 use crate::http::services::ServiceState;
@@ -36,7 +37,7 @@ body! {
 #[schema(as = Erasure)]
 pub struct ErasureShape {
     pub payment_id: Uuid,
-    pub erased_at_ms: u64,
+    pub erased_at_ms: Moment,
     pub erased_by: String,
     pub reason: String,
 }
@@ -65,7 +66,7 @@ pub async fn erase(
     let erasure = erasures::erase(&services.app, caller.tenant, new).await?;
     let shape = ErasureShape {
         payment_id: payment.0,
-        erased_at_ms: erasure.erased_at_ms,
+        erased_at_ms: erasure.erased_at_ms.into(),
         erased_by: erasure.actor,
         reason: erasure.reason,
     };

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::domain::decision::RuleEvidence;
 use crate::domain::ruleset::{PreparedRule, Revision};
 use crate::domain::verdict::{Reason, RuleResult};
+use crate::http::response::moment::Moment;
 use crate::http::routes::payments::body::PaymentShape;
 use crate::http::routes::payments::{OutcomeShape, ReasonShape};
 use crate::storage::decisions::StoredDecision;
@@ -30,7 +31,7 @@ pub struct DecisionShape {
     /// How the payment was received.
     #[schema(example = "api")]
     pub origin: &'static str,
-    pub received_at_ms: u64,
+    pub received_at_ms: Moment,
     pub payment: PaymentShape,
     /// Absent if no ruleset was active.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +127,7 @@ impl DecisionShape {
             idempotency_key: decision.key.as_str().to_owned(),
             request_hash: decision.request_hash.to_string(),
             origin: decision.origin.name(),
-            received_at_ms: evidence.payment.received_at_ms,
+            received_at_ms: evidence.payment.received_at_ms.into(),
             payment: (&evidence.payment.order).into(),
             revision: evidence.revision.map(|revision| RevisionReferenceShape {
                 number: revision.number,

@@ -17,6 +17,7 @@ use crate::http::openapi::problems::{CreateProblems, ReadProblems, SublistProble
 use crate::http::request::body::{EntriesBody, JsonBody};
 use crate::http::request::fields::text_error;
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::lists::lines::{
@@ -56,10 +57,10 @@ pub struct EntryShape {
     pub normalized_name: Option<String>,
     pub reason: String,
     /// When the entry becomes valid: two seconds after it was added, or later.
-    pub valid_from_ms: u64,
+    pub valid_from_ms: Moment,
     /// When the entry stops being valid (exclusive). Absent while it has no end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub valid_to_ms: Option<u64>,
+    pub valid_to_ms: Option<Moment>,
     pub added_by: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<String>,
@@ -82,8 +83,8 @@ impl EntryShape {
             also_compared_as: forms.collect(),
             normalized_name: name.filter(|name| !name.is_empty()),
             reason: entry.reason,
-            valid_from_ms: entry.valid_from_ms,
-            valid_to_ms: entry.valid_to_ms,
+            valid_from_ms: entry.valid_from_ms.into(),
+            valid_to_ms: entry.valid_to_ms.map(Moment),
             added_by: entry.added_by,
             closed_by: entry.closed_by,
             closed_because: entry.closed_because,
@@ -103,7 +104,7 @@ pub struct AddedShape {
     pub already_there_lines: Vec<u64>,
     /// When the added entries become valid that do not begin later. Absent if none was added.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub valid_from_ms: Option<u64>,
+    pub valid_from_ms: Option<Moment>,
 }
 
 /// The entry or a summary, depending on what was sent.
@@ -121,7 +122,8 @@ async fn head(services: &Services, tenant: TenantId, name: &str) -> Result<ListH
 
 /// Adds values to a list: one as a JSON object, or up to 10,000 as JSON lines or CSV.
 ///
-/// CSV needs a header line with `value`, `reason` and optionally `valid_from_ms` and `valid_to_ms`.
+/// CSV needs a header line with `value`, `reason` and optionally `valid_from_ms` and `valid_to_ms`, or
+/// `valid_from` and `valid_to` in the notation of RFC 3339.
 /// Several entries are added together or not at all, and become valid two seconds later: the response
 /// says when, as `valid_from_ms`. Errors name the line first, for example `/17/value`. A value that is already on the list, or appears earlier in the same body, is skipped and
 /// its line is reported.
@@ -198,7 +200,7 @@ async fn add_many(
         added: count,
         already_there: numbers.len() - count,
         already_there_lines: passed_over.take(SKIPPED_LINES_MAX).collect(),
-        valid_from_ms: (count > 0).then_some(added.valid_from_ms),
+        valid_from_ms: (count > 0).then_some(Moment(added.valid_from_ms)),
     };
     let location = format!("/api/v1/lists/{}/entries", head.name);
     Ok(ApiResponse::json(Status::Created, &AddedOrEntryShape::Many(shape))?.with("Location", location))

@@ -13,7 +13,7 @@ use crate::domain::line_format::LineFormat;
 use crate::domain::list::{ListEntry, ListKinds};
 use crate::domain::reference::VALID_AFTER_MS;
 use crate::domain::time::Randomness;
-use crate::http::request::codecs::{Codec, optional, text, time_ms};
+use crate::http::request::codecs::{Codec, optional_time, text};
 use crate::http::request::declaration::{Body, body};
 use crate::http::request::fields::{self, Context, Place, text_error};
 use crate::http::request::json::{self, Object, Value};
@@ -30,8 +30,11 @@ pub const LINES_MAX: usize = 10_000;
 /// The most bytes of one line: as many as a body with a single entry may have.
 const ENTRY_BYTES_MAX: usize = 64 << 10;
 
-/// The members of an entry, which are the columns of CSV.
+/// The columns that are written as CSV.
 const COLUMNS: [&str; 4] = ["value", "reason", "valid_from_ms", "valid_to_ms"];
+
+/// The columns that are read besides: the same times in the notation of RFC 3339.
+const OTHER_COLUMNS: [&str; 2] = ["valid_from", "valid_to"];
 
 /// The errors of the first bad lines, and how many lines are bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,9 +72,9 @@ body! {
         reason: String = text(REASON_LENGTH_MAX),
         /// When the entry becomes valid. Must not be in the past. The earliest time, which is also the
         /// default, is two seconds from now, so that every node knows the entry by then.
-        valid_from_ms: Option<u64> = optional(time_ms()),
+        valid_from_ms: Option<u64> = optional_time(),
         /// When the entry stops being valid, more than two seconds from now. Default: never.
-        valid_to_ms: Option<u64> = optional(time_ms()),
+        valid_to_ms: Option<u64> = optional_time(),
     }
     check |fields, valid_from_ms| {
         // An entry cannot begin in the past: past decisions were made without it.
@@ -268,14 +271,15 @@ fn too_long() -> String {
 
 fn columns_error(columns: &[String]) -> Option<String> {
     let lacks = |name: &str| !columns.iter().any(|column| column == name);
-    let is_unknown = |column: &String| !COLUMNS.contains(&column.as_str());
+    let known = [&COLUMNS[..], &OTHER_COLUMNS].concat();
+    let is_unknown = |column: &String| !known.contains(&column.as_str());
     let is_repeated = |(place, column): (usize, &String)| columns[..place].contains(column);
     let wrong = lacks("value")
         || lacks("reason")
         || columns.iter().any(is_unknown)
         || columns.iter().enumerate().any(is_repeated);
     wrong.then(|| {
-        let known = COLUMNS.join(", ");
+        let known = known.join(", ");
         format!(
             "expected a header line with value, reason and no columns other than {known}, each at most once"
         )

@@ -15,7 +15,7 @@ use crate::domain::payment::{
 };
 use crate::http::request::codecs::{
     Components, Integer, KeyForm, Member, Parsed, Text, any_items, currency, dictionary, integer, named,
-    object, optional, parsed, text, time_ms,
+    object, optional, optional_time, parsed, text,
 };
 use crate::http::request::declaration::{MemberSchemas, Words, body, named, shape};
 use crate::http::request::fields::Fields;
@@ -65,7 +65,7 @@ body! {
         #[example = "203.0.113.7"]
         ip = optional(ip_address()),
         /// When the payer requested the payment, in UTC milliseconds since 1970.
-        requested_at_ms = optional(time_ms()),
+        requested_at_ms = optional_time(),
         /// ISO 20022 external purpose code.
         #[example = "SALA"]
         purpose = optional(text(4)),

@@ -10,9 +10,10 @@ use crate::domain::payment_event::{EventKind, PaymentEvent};
 use crate::http::edge::guard::{Caller, PaymentsRead, PaymentsWrite};
 use crate::http::openapi::problems::{ReportEventProblems, SublistProblems};
 use crate::http::request::body::JsonBody;
-use crate::http::request::codecs::{Or, Text, named, optional, or, text, time_ms};
+use crate::http::request::codecs::{Or, Text, named, optional_time, or, text};
 use crate::http::request::declaration::{body, named};
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::payments::payment_id;
@@ -36,7 +37,7 @@ body! {
         kind: EventKind = named::<EventKindShape>(),
         /// When it happened: not before the payment was received and not in the future. Default: now. Set
         /// this to make a repeated request recognisable as a repetition.
-        at_ms: Option<u64> = optional(time_ms()),
+        at_ms: Option<u64> = optional_time(),
         note: String = note(),
     }
     check |fields, at_ms| {
@@ -61,9 +62,9 @@ pub struct EventShape {
     pub id: Uuid,
     pub kind: EventKindShape,
     /// When it happened, as reported.
-    pub at_ms: u64,
+    pub at_ms: Moment,
     /// When it was reported.
-    pub recorded_at_ms: u64,
+    pub recorded_at_ms: Moment,
     pub actor: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schema(required = false)]
@@ -75,8 +76,8 @@ impl From<PaymentEvent> for EventShape {
         Self {
             id: event.id,
             kind: event.kind.into(),
-            at_ms: event.at_ms,
-            recorded_at_ms: event.recorded_at_ms,
+            at_ms: event.at_ms.into(),
+            recorded_at_ms: event.recorded_at_ms.into(),
             actor: event.actor,
             note: event.note,
         }

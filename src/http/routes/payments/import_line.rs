@@ -2,9 +2,6 @@
 //!
 //! The payment has the same form as a submission. Errors must never contain a value.
 
-use serde::Serialize;
-use utoipa::openapi::{RefOr, Schema};
-
 use crate::decisions::imports::{PastEvent, PastPayment};
 use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::decision::{EvidenceVersion, IdempotencyKey};
@@ -12,13 +9,12 @@ use crate::domain::payment::PaymentOrder;
 use crate::domain::payment_event::EventKind;
 use crate::domain::plugin::Digest;
 use crate::http::request::codecs::{
-    Codec, Integer, Parsed, integer, items, named, object, one_of, optional, or, parsed,
+    Member, Parsed, items, named, object, one_of, optional, or, parsed, past_time,
 };
 use crate::http::request::declaration::body;
-use crate::http::request::fields::{self, Context, Fields, Place, Screened};
+use crate::http::request::fields::{self, Context, Fields, Screened};
 use crate::http::request::json::{self, Value};
 use crate::http::request::line_error::LineError;
-use crate::http::request::query::TIME_MS_MAX;
 use crate::http::response::problem::PartError;
 use crate::http::routes::payments::OutcomeShape;
 use crate::http::routes::payments::body::not_stored_yet;
@@ -26,7 +22,7 @@ use crate::http::routes::payments::events::note;
 use crate::storage::request_digest;
 
 /// The beginning of the year 2000. Earlier times are probably in another unit.
-const AT_MS_MIN: i64 = 946_684_800_000;
+const AT_MS_MIN: u64 = 946_684_800_000;
 pub const EVENTS_MAX: usize = 100;
 
 /// The kinds of events that can be imported. `Claimed` is excluded: a claim belongs to a person
@@ -78,42 +74,16 @@ fn line_errors(errors: Vec<PartError>) -> Vec<LineError> {
     errors.into_iter().map(LineError::from).collect()
 }
 
-/// A time from 2000 until now.
-#[derive(Debug)]
-struct PastTime;
-
-impl PastTime {
-    fn until(now_ms: u64) -> Integer<u64> {
-        integer(AT_MS_MIN..=now_ms.cast_signed())
-    }
-}
-
-impl Codec for PastTime {
-    type Value = u64;
-
-    fn read(&self, place: Place<'_>, value: &Value) -> Option<u64> {
-        Self::until(place.now_ms()).read(place, value)
-    }
-
-    fn write<'v>(&'v self, value: &'v u64) -> Option<impl Serialize> {
-        Some(value)
-    }
-
-    fn schema(&self) -> RefOr<Schema> {
-        Self::until(TIME_MS_MAX).schema()
-    }
-}
-
 body! {
     for PastEvent as "ImportedPaymentEvent" {
         kind = one_of(&KINDS, EventKind::name),
-        at_ms = PastTime,
+        at_ms = past_time(AT_MS_MIN),
         note = note(),
     }
 }
 
 fn past_payment(fields: &mut Fields<'_>) -> Option<PastPayment> {
-    let received_at_ms = fields.member("received_at_ms", &PastTime);
+    let received_at_ms = past_time(AT_MS_MIN).read_from("received_at_ms", fields);
     if let Some(received_at_ms) = received_at_ms {
         fields.set_time(received_at_ms);
     }

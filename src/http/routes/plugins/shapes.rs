@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::domain::plugin::{Digest, Plugin, TenantPlugin};
 use crate::domain::ruleset::PluginUse;
+use crate::http::response::moment::Moment;
 use crate::storage::nodes::PluginReadiness;
 
 /// A plugin, from the moment it was uploaded.
@@ -25,7 +26,7 @@ pub struct PluginShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uploaded_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub uploaded_at_ms: Option<u64>,
+    pub uploaded_at_ms: Option<Moment>,
     /// While waiting or compiling: number of the tenant's own uploads ahead of this one. Small and large
     /// plugins have separate queues, in which tenants take turns.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +73,7 @@ pub struct FoundShape {
     pub shared: bool,
     /// When it was retired. New revisions cannot use a retired plugin.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retired_at_ms: Option<u64>,
+    pub retired_at_ms: Option<Moment>,
 }
 
 /// A rule that uses the plugin.
@@ -113,7 +114,7 @@ impl PluginShape {
             why: seen.why,
             size_bytes: seen.size_bytes,
             uploaded_by: seen.uploaded_by,
-            uploaded_at_ms: seen.uploaded_at_ms,
+            uploaded_at_ms: seen.uploaded_at_ms.map(Moment),
             ahead: seen.queue_place.map(|place| place.ahead),
             waiting_ms: waited,
             compiling_ms: started_at_ms.map(|from_ms| now_ms.saturating_sub(from_ms)),
@@ -157,7 +158,7 @@ impl FoundShape {
             imports: plugin.imports,
             compile_ms: plugin.compile_ms,
             shared,
-            retired_at_ms,
+            retired_at_ms: retired_at_ms.map(Moment),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::domain::ruleset::deployed_since_ms;
 use crate::http::edge::guard::{Caller, RulesetsRead};
 use crate::http::openapi::problems::ReadProblems;
 use crate::http::response::ApiResponse;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::routes::rulesets::deployments::CanaryShape;
 use crate::http::routes::rulesets::point_of;
@@ -32,7 +33,7 @@ pub struct CanaryReportShape {
     #[serde(flatten)]
     pub canary: CanaryShape,
     /// When the revision became the canary. A change of its share does not reset this.
-    pub since_ms: u64,
+    pub since_ms: Moment,
     /// Number of payments examined.
     pub looked_at: u64,
     pub decided_by_canary: RevisionReportShape,
@@ -145,7 +146,7 @@ pub async fn report(
     let shape = CanaryReportShape {
         point: point.name(),
         canary: canary.into(),
-        since_ms,
+        since_ms: Moment(since_ms),
         looked_at: comparison.decided.iter().map(|decided| decided.count).sum(),
         decided_by_canary: RevisionReportShape::of(canary.revision, &comparison),
         decided_by_active: RevisionReportShape::of(deployed.revision, &comparison),

@@ -18,6 +18,7 @@ use crate::http::request::codecs::{Percent, object, optional, percent, uuid};
 use crate::http::request::declaration::body;
 use crate::http::request::fields::refused;
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::rulesets::point_of;
@@ -66,7 +67,7 @@ pub struct ActivationShape {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guard_backtest: Option<String>,
     pub activated_by: String,
-    pub activated_at_ms: u64,
+    pub activated_at_ms: Moment,
 }
 
 body! {
@@ -116,7 +117,7 @@ impl From<Activation> for ActivationShape {
             shadow: deployment.shadow,
             guard_backtest: activation.guard_backtest.map(|id| id.to_string()),
             activated_by: activation.activated_by,
-            activated_at_ms: activation.activated_at_ms,
+            activated_at_ms: activation.activated_at_ms.into(),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::domain::tenant::TenantId;
 use crate::http::edge::guard::{Caller, RulesetsRead, RulesetsWrite};
 use crate::http::openapi::problems::{ReadProblems, SublistProblems};
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::rulesets::point_of;
@@ -42,9 +43,9 @@ pub struct QuarantineShape {
     pub runs: u64,
     #[schema(example = "out-of-fuel")]
     pub last_failure: String,
-    pub opened_at_ms: u64,
+    pub opened_at_ms: Moment,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub lifted_at_ms: Option<u64>,
+    pub lifted_at_ms: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifted_by: Option<String>,
 }
@@ -61,8 +62,8 @@ impl From<Quarantine> for QuarantineShape {
             failures: quarantine.failures,
             runs: quarantine.runs,
             last_failure: quarantine.last_failure,
-            opened_at_ms: quarantine.opened_at_ms,
-            lifted_at_ms,
+            opened_at_ms: quarantine.opened_at_ms.into(),
+            lifted_at_ms: lifted_at_ms.map(Moment),
             lifted_by,
         }
     }

@@ -16,6 +16,7 @@ use crate::domain::verdict::Outcome;
 use crate::http::edge::guard::{Caller, DecisionsRead, RulesetsRead};
 use crate::http::openapi::problems::SublistProblems;
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::decisions::evidence::RuleEvidenceShape;
@@ -53,14 +54,14 @@ pub struct ShadowShape {
 #[schema(as = ShadowRevision)]
 pub struct ShadowRevisionShape {
     pub revision: i32,
-    pub since_ms: u64,
+    pub since_ms: Moment,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ShadowRules)]
 pub struct ShadowRulesShape {
     pub revision: i32,
-    pub since_ms: u64,
+    pub since_ms: Moment,
     pub rules: Vec<String>,
 }
 
@@ -73,9 +74,9 @@ pub struct AgreementShape {
     pub kind: &'static str,
     pub revision: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_ms: Option<u64>,
+    pub from_ms: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to_ms: Option<u64>,
+    pub to_ms: Option<Moment>,
     /// Number of runs the report is based on.
     pub looked_at: u64,
     pub changed: u64,
@@ -119,7 +120,7 @@ pub struct RuleVerdictsShape {
 pub struct ShadowExampleShape {
     /// Id of the payment and its decision.
     pub id: Uuid,
-    pub received_at_ms: u64,
+    pub received_at_ms: Moment,
     /// The revision that decided.
     pub decided_revision: i32,
     pub decided: OutcomeShape,
@@ -164,8 +165,8 @@ impl AgreementShape {
         Self {
             kind: of.kind.name(),
             revision: of.revision,
-            from_ms: of.from_ms,
-            to_ms: of.to_ms,
+            from_ms: of.from_ms.map(Moment),
+            to_ms: of.to_ms.map(Moment),
             looked_at: agreement.runs,
             changed,
             changed_percent: percent(changed, agreement.runs),
@@ -181,7 +182,7 @@ impl From<ShadowRun> for ShadowExampleShape {
         let evidence = run.evidence;
         Self {
             id: run.payment.0,
-            received_at_ms: run.received_at_ms,
+            received_at_ms: run.received_at_ms.into(),
             decided_revision: run.decided_revision,
             decided: run.decided.into(),
             would_be: run.would_be.into(),
@@ -229,7 +230,7 @@ impl ShadowQuery {
             ShadowKind::Rules => running.rules.as_ref().map(|rules| (rules.revision, rules.since_ms)),
         };
         let revision = self.revision.or(now.map(|(revision, _)| revision))?;
-        let since_ms = now.filter(|(running, _)| *running == revision).map(|(_, since_ms)| since_ms);
+        let since_ms = now.filter(|(running, _)| *running == revision).map(|(_, Moment(since_ms))| since_ms);
         let from_ms = self.from_ms.or(since_ms);
         let is_running = since_ms.is_some();
         Some(ShadowRunSelection { tenant, kind, revision, from_ms, to_ms: self.to_ms, is_running })
@@ -250,7 +251,7 @@ async fn running(
     let Some(latest) = log.first() else { return Ok(CurrentShadow { revision: None, rules: None }) };
     let revision = latest.deployment.shadow.and_then(|revision| {
         let since_ms = deployed_since_ms(&log, |deployment| deployment.shadow == Some(revision))?;
-        Some(ShadowRevisionShape { revision, since_ms })
+        Some(ShadowRevisionShape { revision, since_ms: Moment(since_ms) })
     });
     Ok(CurrentShadow { revision, rules: shadow_rules(services, tenant, latest, &log).await? })
 }
@@ -268,7 +269,7 @@ async fn shadow_rules(
     let rules: Vec<String> = in_shadow.map(|rule| rule.entry.name).collect();
     let since_ms = deployed_since_ms(log, |deployment| deployment.revision == active);
     let some = since_ms.filter(|_| !rules.is_empty());
-    Ok(some.map(|since_ms| ShadowRulesShape { revision: active, since_ms, rules }))
+    Ok(some.map(|since_ms| ShadowRulesShape { revision: active, since_ms: Moment(since_ms), rules }))
 }
 
 /// Returns what runs in shadow, since when, and how well it agrees with the actual decisions.

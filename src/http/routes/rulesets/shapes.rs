@@ -13,6 +13,7 @@ use crate::http::request::codecs::{
     Integer, any_object, flag, integer, items, object, one_of, or, parsed, text,
 };
 use crate::http::request::declaration::body;
+use crate::http::response::moment::Moment;
 use crate::http::routes::decisions::evidence::facts::QueryShape;
 
 body! {
@@ -56,7 +57,7 @@ pub struct RevisionShape {
     pub digest: String,
     pub note: String,
     pub created_by: String,
-    pub created_at_ms: u64,
+    pub created_at_ms: Moment,
     pub rules: Vec<RuleShape>,
 }
 
@@ -82,7 +83,7 @@ pub struct RevisionSummaryShape {
     pub digest: String,
     pub note: String,
     pub created_by: String,
-    pub created_at_ms: u64,
+    pub created_at_ms: Moment,
     /// Names of its rules.
     pub rules: Vec<String>,
 }
@@ -95,7 +96,7 @@ impl From<Revision> for RevisionShape {
             digest: revision.digest.to_string(),
             note: revision.note,
             created_by: revision.created_by,
-            created_at_ms: revision.created_at_ms,
+            created_at_ms: revision.created_at_ms.into(),
             rules: revision.rules.into_iter().map(RuleShape::from).collect(),
         }
     }
@@ -124,7 +125,7 @@ impl From<Revision> for RevisionSummaryShape {
             digest: revision.digest.to_string(),
             note: revision.note,
             created_by: revision.created_by,
-            created_at_ms: revision.created_at_ms,
+            created_at_ms: revision.created_at_ms.into(),
             rules: revision.rules.into_iter().map(|rule| rule.entry.name).collect(),
         }
     }

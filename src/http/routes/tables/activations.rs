@@ -13,6 +13,7 @@ use crate::http::request::body::JsonBody;
 use crate::http::request::codecs::{Integer, integer};
 use crate::http::request::declaration::body;
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::services::ServiceState;
@@ -47,9 +48,9 @@ pub struct TableActivationShape {
     /// What happened: `upload`, `activate` or `roll_back`.
     pub kind: &'static str,
     pub activated_by: String,
-    pub activated_at_ms: u64,
+    pub activated_at_ms: Moment,
     /// When the version takes effect: two seconds later, so that every node has it by then.
-    pub valid_from_ms: u64,
+    pub valid_from_ms: Moment,
 }
 
 impl From<TableActivation> for TableActivationShape {
@@ -59,8 +60,8 @@ impl From<TableActivation> for TableActivationShape {
             version: activation.version,
             kind: activation.kind.name(),
             activated_by: activation.activated_by,
-            activated_at_ms: activation.activated_at_ms,
-            valid_from_ms: activation.valid_from_ms,
+            activated_at_ms: activation.activated_at_ms.into(),
+            valid_from_ms: activation.valid_from_ms.into(),
         }
     }
 }

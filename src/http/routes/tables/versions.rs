@@ -12,6 +12,7 @@ use crate::http::edge::guard::{Caller, ListsRead, ListsWrite};
 use crate::http::openapi::problems::{ReadProblems, SublistProblems, UploadRowsProblems};
 use crate::http::request::body::RowsBody;
 use crate::http::request::query::Query;
+use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::tables::activations::activation_tag;
@@ -42,10 +43,10 @@ pub struct TableVersionShape {
     #[schema(required = false)]
     pub note: String,
     pub created_by: String,
-    pub created_at_ms: u64,
+    pub created_at_ms: Moment,
     /// When the version first takes effect: two seconds after it was stored, so that every node has it
     /// by then.
-    pub valid_from_ms: u64,
+    pub valid_from_ms: Moment,
 }
 
 impl From<TableVersion> for TableVersionShape {
@@ -57,8 +58,8 @@ impl From<TableVersion> for TableVersionShape {
             digest: version.digest.to_string(),
             note: version.note,
             created_by: version.created_by,
-            created_at_ms: version.created_at_ms,
-            valid_from_ms: version.valid_from_ms,
+            created_at_ms: version.created_at_ms.into(),
+            valid_from_ms: version.valid_from_ms.into(),
         }
     }
 }

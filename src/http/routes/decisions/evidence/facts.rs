@@ -15,6 +15,7 @@ use crate::domain::aggregate::{AggregateFact, AggregateQuery, PaymentFilter, See
 use crate::domain::party::Country;
 use crate::domain::selector::{Cell, Fact, FactQuery, Selector};
 use crate::http::response::decimal::Decimal;
+use crate::http::response::moment::Moment;
 use crate::http::routes::payments::OutcomeShape;
 
 /// A fact that a rule asked for, and the answer. Without an answer, the payment has no value for the
@@ -87,7 +88,7 @@ pub struct DistinctShape {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SeenPayment)]
 pub struct SeenPaymentShape {
-    pub received_at_ms: u64,
+    pub received_at_ms: Moment,
     pub amount_minor: i64,
     #[schema(example = "EUR")]
     pub currency: String,
@@ -304,7 +305,7 @@ impl SeenPaymentShape {
     fn of(seen: &SeenPayment) -> Self {
         let country = |country: &Option<Country>| country.as_ref().map(|country| country.as_str().to_owned());
         Self {
-            received_at_ms: seen.received_at_ms,
+            received_at_ms: seen.received_at_ms.into(),
             amount_minor: seen.amount.minor(),
             currency: seen.amount.currency().code().to_owned(),
             outcome: seen.outcome.into(),

@@ -1,0 +1,117 @@
+// The audit log, with filters in the address, so that a search can be shared, and as a file.
+
+import { all, get, withoutPart } from "../api.js";
+import { announce, button, card, definitions, element, empty, field, form, input, json, mono, pagedTable, quiet, time } from "../elements.js";
+import { csv, jsonLines, save } from "../files.js";
+import { can } from "../session.js";
+import { audit as texts } from "../texts/settings.js";
+
+const EXPORTED_MAX = 100_000;
+const PAGE = 200;
+const COLUMNS = ["sequence", "at_ms", "actor", "action", "subject", "before", "after"];
+
+export async function show({ query, signal, setQuery }) {
+  const fields = filterFields(query);
+  const names = await namesOfActors(signal);
+  const asked = () => filterOf(fields);
+  const list = pagedTable({
+    caption: texts.title,
+    columns: [texts.time, texts.actor, texts.action, texts.subject, texts.values].map((title) => ({ title })),
+    load: (cursor) => get("/audit", { query: { ...asked(), cursor }, signal }).catch((error) => { throw withoutPart(error); }),
+    row: (act) => rowOf(act, names),
+    whenEmpty: () => empty(Object.keys(asked()).length ? texts.none : texts.noneYet),
+  });
+  const search = async () => {
+    setQuery(asked());
+    await list.refresh();
+  };
+  const clear = button(texts.clear, async () => {
+    for (const { control } of Object.values(fields)) control.value = "";
+    await search();
+  });
+  const filters = form(fields, texts.search, search, { label: texts.filters, extra: [clear] });
+  filters.node.classList.add("filters");
+  return card(texts.title, filters.node, list.node, exports(asked, signal));
+}
+
+function filterFields(query) {
+  const text = (label, name, help) => field(label, input({ value: query.get(name), spellcheck: "false" }), { help });
+  const moment = (label, name) => field(label, input({ type: "datetime-local", step: 1, value: localTime(query.get(name)) }));
+  return {
+    action: text(texts.action, "action", texts.actionHelp),
+    actor: text(texts.actor, "actor", texts.actorHelp),
+    subject: text(texts.subject, "subject", texts.subjectHelp),
+    from_ms: moment(texts.from, "from_ms"),
+    to_ms: moment(texts.until, "to_ms"),
+  };
+}
+
+// The members of the API's query that the person filled in.
+function filterOf(fields) {
+  const values = Object.entries(fields).map(([name, { value }]) => {
+    const text = value().trim();
+    return [name, name.endsWith("_ms") && text ? new Date(text).getTime() : text];
+  });
+  return Object.fromEntries(values.filter(([, value]) => value !== "" && !Number.isNaN(value)));
+}
+
+// As a control for times has it: local, without a zone.
+function localTime(ms) {
+  if (!ms || Number.isNaN(Number(ms))) return null;
+  const at = new Date(Number(ms));
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
+// Names for the ids in the log, as far as the person may see them.
+async function namesOfActors(signal) {
+  const named = async (scope, path, kind, nameOf) => {
+    if (!can(scope)) return [];
+    const items = await all(path, { signal }).catch(() => []);
+    return items.map((item) => [`${kind}:${item.id}`, nameOf(item)]);
+  };
+  const found = await Promise.all([
+    named("users:read", "/users", "user", (user) => user.display_name),
+    named("clients:read", "/clients", "client", (client) => client.name),
+  ]);
+  return new Map(found.flat());
+}
+
+function rowOf(act, names) {
+  const name = names.get(act.actor);
+  const has = act.before !== undefined || act.after !== undefined;
+  return [
+    time(act.at_ms),
+    name ? element("span", { title: act.actor }, name) : mono(act.actor),
+    act.action,
+    mono(act.subject),
+    has ? element("details", {}, element("summary", {}, texts.show), definitions([
+      [texts.before, act.before === undefined ? null : json(act.before)],
+      [texts.after, act.after === undefined ? null : json(act.after)]])) : "",
+  ];
+}
+
+function exports(asked, signal) {
+  const progress = quiet();
+  progress.setAttribute("role", "status");
+  const exported = async (ending, textOf) => {
+    const items = await everything(asked(), signal, (count) => { progress.textContent = texts.exporting(count); });
+    save("audit", ending, textOf(items));
+    progress.textContent = "";
+    announce(items.length < EXPORTED_MAX ? texts.exported(items.length) : texts.cut(items.length));
+  };
+  const asCsv = (items) => csv(COLUMNS, items.map((item) => COLUMNS.map((column) => item[column])));
+  return element("div", { class: "actions" },
+    button(texts.csv, () => exported("csv", asCsv)), button(texts.lines, () => exported("jsonl", jsonLines)), progress);
+}
+
+async function everything(filter, signal, onProgress) {
+  const items = [];
+  let cursor;
+  do {
+    const page = await get("/audit", { query: { ...filter, limit: PAGE, cursor }, signal });
+    items.push(...page.items);
+    onProgress(items.length);
+    cursor = page.next_cursor;
+  } while (cursor && items.length < EXPORTED_MAX);
+  return items;
+}
