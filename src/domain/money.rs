@@ -141,6 +141,20 @@ mod tests {
         }
     }
 
+    /// The page shows and reads amounts in major units. Browsers' own tables differ from ISO 4217.
+    #[test]
+    fn the_page_knows_every_exponent_that_is_not_two() {
+        let source = include_str!("../../static/rules/amounts.js");
+        let (_, table) = source.split_once("const EXPONENTS = {\n").expect("the table");
+        let (table, _) = table.split_once("};").expect("its end");
+        let of_page: Vec<(u8, &str)> = table
+            .lines()
+            .filter_map(|line| line.trim().split_once(": "))
+            .map(|(exponent, codes)| (exponent.parse().expect("a number"), codes.trim_matches(['"', ','])))
+            .collect();
+        assert_eq!(of_page, EXPONENTS.into_iter().filter(|(exponent, _)| *exponent != 2).collect::<Vec<_>>());
+    }
+
     /// Rules check the currencies in their settings against a table of their own.
     #[test]
     fn rules_know_the_currencies_that_payments_are_made_in_and_no_others() {

@@ -1,10 +1,10 @@
 // The matrix of a backtest or a shadow report as a picture: what was, and what would be.
 // Every cell says its count and share in words as well, since colour alone says nothing.
 
-import { majorUnits, plainNumber } from "./amounts.js";
+import { money, svg } from "../elements.js";
+import { plainNumber } from "./amounts.js";
 import { matrix as texts } from "../texts/rules.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const OUTCOMES = ["approve", "review", "reject"];
 
 const CELL = { width: 132, height: 92, gap: 4 };
@@ -28,7 +28,7 @@ function amountsOf(amounts = []) {
   const list = Array.isArray(amounts)
     ? amounts.map(({ currency, total_minor: minor }) => ({ currency, minor }))
     : Object.entries(amounts).map(([currency, sum]) => ({ currency, minor: sum.amount_minor }));
-  return list.sort((a, b) => b.minor - a.minor).map(({ currency, minor }) => `${majorUnits(minor, currency)} ${currency}`);
+  return list.sort((a, b) => b.minor - a.minor).map(({ currency, minor }) => money(minor, currency));
 }
 
 // A share as people read it. What happened is never shown as 0 %, nor what did not happen always as 100 %.
@@ -52,27 +52,26 @@ export function matrixPicture(entries, { label, onOpen } = {}) {
       text(middle, HEAD.top - 10, texts.outcome(outcome), { "text-anchor": "middle", class: "matrix-head" }),
       text(0, HEAD.top + place * (CELL.height + CELL.gap) + CELL.height / 2 + 5, texts.outcome(outcome), { class: "matrix-head" }));
   });
-  cells.forEach((cell, place) => picture.append(cellGroup(cell, place, onOpen)));
+  cells.forEach((cell, index) => picture.append(cellGroup(cell, index, onOpen)));
   return picture;
 }
 
-function cellGroup(cell, place, onOpen) {
-  const x = HEAD.left + (place % OUTCOMES.length) * (CELL.width + CELL.gap);
-  const y = HEAD.top + Math.floor(place / OUTCOMES.length) * (CELL.height + CELL.gap);
+function cellGroup(cell, index, onOpen) {
+  const x = HEAD.left + (index % OUTCOMES.length) * (CELL.width + CELL.gap);
+  const y = HEAD.top + Math.floor(index / OUTCOMES.length) * (CELL.height + CELL.gap);
+  const place = { x, y, width: CELL.width, height: CELL.height, rx: 6 };
   const kind = cell.count === 0 ? "empty" : cell.isChange ? severity(cell) : "same";
   const group = svg("g", { class: `matrix-cell ${kind}` });
-  const shade = cell.count === 0 ? 0 : 0.18 + 0.5 * Math.sqrt(cell.share);
+  const shade = cell.count === 0 ? 0 : 0.12 + 0.3 * Math.sqrt(cell.share);
   group.append(
-    svg("rect", { x, y, width: CELL.width, height: CELL.height, rx: 6, "fill-opacity": shade.toFixed(3) }),
+    svg("rect", { ...place, "fill-opacity": shade.toFixed(3) }),
     text(x + 10, y + 30, plainNumber(cell.count), { class: "matrix-count" }),
     text(x + 10, y + 48, shareInWords(cell.share), { class: "matrix-share" }));
   const shown = cell.amounts.slice(0, AMOUNTS_SHOWN_MAX);
   shown.forEach((amount, line) => group.append(text(x + 10, y + 66 + 15 * line, amount, { class: "matrix-amount" })));
-  const words = texts.cell(texts.outcome(cell.was), texts.outcome(cell.wouldBe), plainNumber(cell.count), shareInWords(cell.share), cell.amounts.join(", "));
-  const title = svg("title", {});
-  title.textContent = words;
-  group.prepend(title);
-  if (onOpen && cell.count > 0 && cell.isChange) return opening(group, words, () => onOpen(cell));
+  const words = texts.cell(cell.was, cell.wouldBe, plainNumber(cell.count), shareInWords(cell.share), cell.amounts.join(", "));
+  group.prepend(svg("title", {}, words));
+  if (onOpen && cell.count > 0 && cell.isChange) return opening(group, words, () => onOpen(cell), place);
   group.setAttribute("role", "img");
   group.setAttribute("aria-label", words);
   return group;
@@ -81,26 +80,19 @@ function cellGroup(cell, place, onOpen) {
 // Whether the change is towards a stricter outcome.
 const severity = (cell) => (OUTCOMES.indexOf(cell.wouldBe) > OUTCOMES.indexOf(cell.was) ? "stricter" : "milder");
 
-function opening(group, words, open) {
+// The button lies over the cell, since its name has other words than those that are seen.
+function opening(group, words, open, place) {
   group.classList.add("opens");
-  for (const [name, value] of [["role", "button"], ["tabindex", "0"], ["aria-label", texts.openCell(words)]]) group.setAttribute(name, value);
-  group.addEventListener("click", open);
-  group.addEventListener("keydown", (event) => {
+  const button = svg("rect", { ...place, class: "matrix-button", role: "button", tabindex: "0", "aria-label": texts.openCell(words) });
+  button.addEventListener("click", open);
+  button.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
     open();
   });
+  for (const child of group.children) child.setAttribute("aria-hidden", "true");
+  group.append(button);
   return group;
 }
 
-function svg(tag, attributes) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
-
-function text(x, y, content, attributes) {
-  const node = svg("text", { x, y, ...attributes });
-  node.textContent = content;
-  return node;
-}
+const text = (x, y, content, attributes) => svg("text", { x, y, ...attributes }, content);

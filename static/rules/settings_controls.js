@@ -1,22 +1,18 @@
 // Controls for single settings: numbers, amounts, texts, choices of words, sets and raw JSON.
 //
 // A control is `{ node, read, fail, find, focus }`. `read(pointer, problems)` gives the value, or
-// undefined for a setting that is not set, and adds what is wrong. What nobody touched must be read
-// as it was.
+// undefined for a setting that is not set, and adds what is wrong; without `problems` it says nothing.
+// What nobody touched must be read as it was.
 
 import { exponentOf, isCurrencyCode, majorUnits, minorUnits, plainNumber, wholeNumber, decimalNumber } from "./amounts.js";
 import { readJson } from "./json_text.js";
 import { capitalised, durationUnits, inUnit, nameInWords, readableDuration } from "./units.js";
 import { valueInWords } from "./words.js";
-import { element } from "../elements.js";
+import { element, input as anyInput, newId } from "../elements.js";
 import { rules as texts } from "../texts/rules.js";
 
-let lastId = 0;
-
-export function newId(word) {
-  lastId += 1;
-  return `setting-${word}-${lastId}`;
-}
+// A button that is pressed when a control is left must not move away from under the pointer.
+const ERROR_PAUSE_MS = 250;
 
 export const labelOf = (field) => field.title || capitalised(nameInWords(field.name || "")) || texts.value;
 
@@ -28,6 +24,14 @@ export function errorLine() {
     node.hidden = text === "";
   };
   return { node, show };
+}
+
+// Shows what is wrong, and adds it to the problems. Without these, nothing is said: a person who
+// still types must not be told what is missing.
+export function tell(error, pointer, problems, show) {
+  if (!problems) return;
+  show(error ?? "");
+  if (error) problems.push({ pointer, detail: error });
 }
 
 // Lays out an input with label, help and error, and makes a control of it. `parse` gives `{value}`,
@@ -54,22 +58,24 @@ function control(field, original, { input, parts = [input], parse, help = "", is
   const node = element("div", { class: "field" },
     element("label", { for: input.id }, labelOf(field), field.required ? element("span", { class: "required", "aria-hidden": "true" }, " *") : null),
     element("div", { class: "field-parts" }, ...parts), helpNode, error.node);
-  node.addEventListener("input", () => { isTouched = true; });
+  node.addEventListener("input", () => {
+    isTouched = true;
+    if (!value().error) fail("");
+  });
   node.addEventListener("change", () => {
     isTouched = true;
-    fail(value().error ?? "");
+    setTimeout(() => fail(value().error ?? ""), ERROR_PAUSE_MS);
   });
   const read = (pointer, problems) => {
     const parsed = value();
-    fail(parsed.error ?? "");
-    if (parsed.error) problems.push({ pointer, detail: parsed.error });
+    tell(parsed.error, pointer, problems, fail);
     return parsed.value;
   };
   return { node, read, fail, find: () => ({ fail, focus: () => input.focus() }), focus: () => input.focus() };
 }
 
 const textInput = (value, attributes = {}) =>
-  element("input", { type: "text", autocomplete: "off", spellcheck: "false", value: value ?? "", ...attributes });
+  anyInput({ spellcheck: "false", value: value ?? "", ...attributes });
 
 export function textControl(field, value, context) {
   const suggested = context.suggestions?.[field.name] ?? [];
@@ -77,7 +83,7 @@ export function textControl(field, value, context) {
     ? element("datalist", { id: newId("suggestions") }, ...suggested.map((word) => element("option", { value: word })))
     : null;
   const limit = Number.isFinite(field.lengthMax) ? { maxlength: String(field.lengthMax) } : {};
-  const narrow = field.isCurrency ? { class: "narrow", maxlength: "3" } : {};
+  const narrow = field.isCurrency ? { class: "short", maxlength: "3" } : {};
   const input = textInput(value, { ...limit, ...narrow, ...(list ? { list: list.id } : {}) });
   if (field.isCurrency) input.addEventListener("change", () => { input.value = input.value.trim().toUpperCase(); });
   const parse = () => {
@@ -137,7 +143,8 @@ function numberHelp(field, inWords) {
 
 function durationControl(field, value, units) {
   const readable = typeof value === "number" ? readableDuration(value, field.unit) : { value: "", unit: field.unit };
-  const first = typeof value === "number" ? readable.unit : typeof field.fallback === "number" ? readableDuration(field.fallback, field.unit).unit : field.unit;
+  const example = typeof value === "number" ? value : field.fallback;
+  const first = typeof example === "number" ? readableDuration(example, field.unit).unit : field.unit;
   const input = textInput(readable.value === "" ? "" : plainNumber(readable.value), { inputmode: "decimal", class: "number" });
   const select = element("select", { "aria-label": texts.unitOf(labelOf(field)) },
     ...units.map((unit) => element("option", { value: unit, selected: unit === first }, texts.unit(unit))));
@@ -175,7 +182,9 @@ function moneyControl(field, value, context) {
     return parsed.error ? { error: texts[parsed.error] } : bounded(field, parsed.value, inWords);
   };
   const firstCurrency = shownIn;
-  const made = control(field, value, {
+  // The schema is about minor units, and the field shows its unit itself.
+  const words = field.help.replace(/\s*,? ?In minor units[^.]*\./gi, "");
+  const made = control({ ...field, help: words }, value, {
     input, parts: [input, unit], parse, help: fallbackHelp(field), isSame: () => known() === firstCurrency,
   });
   // A person who changes the currency means the amount that is shown, not its minor units.
@@ -256,12 +265,11 @@ function grouped(field, value, boxes, parse) {
   const current = () => (isTouched || (value === undefined && field.required) ? parse() : { value });
   node.addEventListener("change", () => {
     isTouched = true;
-    error.show(current().error ?? "");
+    setTimeout(() => error.show(current().error ?? ""), ERROR_PAUSE_MS);
   });
   const read = (pointer, problems) => {
     const parsed = current();
-    error.show(parsed.error ?? "");
-    if (parsed.error) problems.push({ pointer, detail: parsed.error });
+    tell(parsed.error, pointer, problems, error.show);
     return parsed.value;
   };
   const focus = () => boxes[0]?.box.focus();

@@ -3,15 +3,15 @@
 
 import { readJson } from "./json_text.js";
 import { fieldsOf, isObject } from "./schema.js";
-import { errorLine, jsonControl, newId } from "./settings_controls.js";
+import { errorLine, jsonControl, tell } from "./settings_controls.js";
 import { objectControl } from "./settings_groups.js";
-import { element } from "../elements.js";
+import { element, newId } from "../elements.js";
 import { rules as texts } from "../texts/rules.js";
 
 const NO_CURRENCY = { currency: () => undefined };
 
 // Gives `{ node, read, showProblems }`. `read()` gives `{ value, problems }`, of which each problem has
-// a pointer into the settings. The node sends `input` and `change` events.
+// a pointer into the settings. With `isQuiet` none is shown or given. The node sends `input` and `change` events.
 export function settingsForm(schema, value, { suggestions = {} } = {}) {
   const field = fieldsOf(schema);
   const context = { ...NO_CURRENCY, suggestions };
@@ -24,9 +24,10 @@ export function settingsForm(schema, value, { suggestions = {} } = {}) {
   const json = jsonPanel();
   let isJson = false;
 
-  const read = () => {
+  const read = ({ isQuiet = false } = {}) => {
     const problems = [];
-    const settings = isJson ? json.read(problems) : control.read("", problems);
+    const told = isQuiet ? null : problems;
+    const settings = isJson ? json.read(told) : control.read("", told);
     return { value: settings, problems };
   };
   // Another tab is only shown if what was typed here can be read.
@@ -55,12 +56,13 @@ const segments = (pointer) => pointer.split("/").slice(1).map((part) => part.rep
 
 function jsonPanel() {
   const error = errorLine();
-  const area = element("textarea", { class: "mono", rows: "16", spellcheck: "false", "aria-label": texts.settingsAsJson, "aria-describedby": error.node.id });
+  const area = element("textarea", {
+    class: "mono", rows: "16", spellcheck: "false", "aria-label": texts.settingsAsJson, "aria-describedby": error.node.id,
+  });
   const read = (problems) => {
     const parsed = readJson(area.value);
     const detail = parsed.error ?? (isObject(parsed.value) ? "" : texts.notAnObject);
-    error.show(detail);
-    if (detail) problems.push({ pointer: "", detail });
+    tell(detail, "", problems, error.show);
     return parsed.value;
   };
   const show = (settings) => {

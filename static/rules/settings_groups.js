@@ -4,11 +4,11 @@
 import { makeMovable } from "./order.js";
 import { canShow, fits, isObject } from "./schema.js";
 import {
-  booleanControl, constantControl, errorLine, jsonControl, labelOf, newId, numberControl, optionsSelect, selectControl,
-  setControl, textControl,
+  booleanControl, constantControl, errorLine, jsonControl, labelOf, numberControl, optionsSelect, selectControl,
+  setControl, tell, textControl,
 } from "./settings_controls.js";
 import { nameInWords } from "./units.js";
-import { element } from "../elements.js";
+import { element, newId } from "../elements.js";
 import { rules as texts } from "../texts/rules.js";
 
 // The control of a field. `context` has `currency()`, of the amounts at this place, and
@@ -52,7 +52,7 @@ export function objectControl(field, value, context, { isFramed = true } = {}) {
   const currencyChanged = () => controls.forEach((control) => control.currencyChanged?.());
   // Members keep the order in which they were written. New ones follow.
   const read = (pointer, problems) => {
-    error.show("");
+    if (problems) error.show("");
     const names = [...Object.keys(original), ...[...controls.keys()].filter((name) => !Object.hasOwn(original, name))];
     const entries = names.map((name) => {
       const control = controls.get(name);
@@ -125,9 +125,7 @@ function variantControl(field, value, context) {
     if (control) return control.read(pointer, problems);
     if (!isTouched && (value !== undefined || !field.required)) return value;
     const option = field.options[select.value];
-    const detail = option || !field.required ? "" : texts.isRequired;
-    error.show(detail);
-    if (detail) problems.push({ pointer, detail });
+    tell(option || !field.required ? "" : texts.isRequired, pointer, problems, error.show);
     return option?.value;
   };
   const focus = () => select.focus();
@@ -188,15 +186,18 @@ function listControl(field, value, context) {
   const read = (pointer, problems) => {
     const list = ordered();
     if (list.length === 0 && !isTouched && (value !== undefined || !field.required)) return value;
-    const detail = list.length < field.itemsMin ? texts.itemsAtLeast(field.itemsMin) : list.length > field.itemsMax ? texts.itemsAtMost(field.itemsMax) : "";
-    error.show(detail);
-    if (detail) problems.push({ pointer, detail });
+    tell(countError(field, list.length), pointer, problems, error.show);
     return list.map((control, place) => control.read(`${pointer}/${place}`, problems) ?? null);
   };
   const focus = () => addButton.focus();
   const find = ([place, ...rest]) => ordered()[place]?.find(rest) ?? { fail: error.show, focus };
   const currencyChanged = () => controls.forEach((control) => control.currencyChanged?.());
   return { node, read, fail: error.show, find, focus, currencyChanged };
+}
+
+function countError({ itemsMin, itemsMax }, count) {
+  if (count < itemsMin) return texts.itemsAtLeast(itemsMin);
+  return count > itemsMax ? texts.itemsAtMost(itemsMax) : "";
 }
 
 function itemOf(control, remove) {

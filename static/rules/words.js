@@ -80,7 +80,7 @@ function aboutAdded(rule, place, pluginOf) {
   const lines = [pluginInWords(rule.plugin, pluginOf), texts.atPlace(place + 1)];
   if (rule.mode === "shadow") lines.push(texts.inShadow);
   const field = settingsField(pluginOf(rule.plugin));
-  return [...lines, ...settingsLines(field, {}, rule.settings)];
+  return [...lines, ...settingsInWords(field, rule.settings)];
 }
 
 const settingsField = (plugin) => fieldsOf(plugin?.settings_schema);
@@ -109,7 +109,21 @@ function ruleLines(before, after, pluginOf) {
   return [...lines, ...settingsLines(field, before.settings, after.settings)];
 }
 
-export const settingsLines = (field, before, after) => compare(field, before, after, { path: [], siblings: [{}, {}] });
+const settingsLines = (field, before, after) => compare(field, before, after, { path: [], siblings: [{}, {}] });
+
+// The settings themselves, a line for each setting and each item of a list.
+export function settingsInWords(field, settings) {
+  if (!isObject(settings)) return [json(settings)];
+  return Object.entries(settings).flatMap(([name, value]) => {
+    const member = memberOf(field, name);
+    if (member.kind !== "list" || !Array.isArray(value)) return [texts.setTo(nameInWords(name), whole(valueInWords(member, value, settings)))];
+    return value.map((item, place) => texts.setTo(itemInWords(member.item, item, place), membersInWords(member.item, item, isTelling)));
+  });
+}
+
+const memberOf = (field, name) => field.members?.find((known) => known.name === name) ?? { kind: "json", name };
+
+const isTelling = (name) => TELLING.includes(name);
 
 // `context.siblings` are the objects around both values: they may have the currency of an amount.
 function compare(field, before, after, context) {
@@ -131,7 +145,7 @@ const whole = ({ text, unit }) => (unit ? `${text} ${unit}` : text);
 function compareObjects(field, before, after, context) {
   const names = new Set([...(field.members ?? []).map((member) => member.name), ...Object.keys(before), ...Object.keys(after)]);
   return [...names].flatMap((name) => {
-    const member = field.members?.find((known) => known.name === name) ?? { kind: "json", name };
+    const member = memberOf(field, name);
     const inner = { path: [...context.path, nameInWords(name)], siblings: [before, after] };
     return compare(member, before[name], after[name], inner);
   });
@@ -178,18 +192,15 @@ const tellingOf = (item) => (isObject(item) ? TELLING.filter((name) => item[name
 export function itemInWords(field, item, place) {
   const telling = TELLING.filter((name) => isObject(item) && item[name] !== undefined && item[name] !== null);
   const known = telling.map((name) => {
-    const member = field.members?.find((one) => one.name === name) ?? { kind: "json" };
-    return whole(valueInWords(member, item[name], item));
+    return whole(valueInWords(memberOf(field, name), item[name], item));
   });
   return texts.item(nameInWords(field.name || "") || texts.entry, place + 1, known.join(", "));
 }
 
-function membersInWords(field, item) {
+function membersInWords(field, item, isLeftOut = () => false) {
   if (!isObject(item)) return whole(valueInWords(field, item, {}));
-  return Object.entries(item).map(([name, value]) => {
-    const member = field.members?.find((one) => one.name === name) ?? { kind: "json", name };
-    return `${nameInWords(name)} ${whole(valueInWords(member, value, item))}`;
-  }).join(", ");
+  const told = Object.entries(item).filter(([name, value]) => value !== null && !isLeftOut(name));
+  return told.map(([name, value]) => `${nameInWords(name)} ${whole(valueInWords(memberOf(field, name), value, item))}`).join(", ");
 }
 
 // A value as `{ text, unit }`.
