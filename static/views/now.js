@@ -1,6 +1,6 @@
 // The present: decisions as they happen, what waits for a person, what fails.
 
-import { all, get, isMissing } from "../api.js";
+import { all, get, isMissing, withoutPart } from "../api.js";
 import { stackedBars } from "../charts.js";
 import { COLUMNS, row } from "../decisions/list.js";
 import { card, element, empty, fill, heading, link, part, quiet, table, time } from "../elements.js";
@@ -162,7 +162,7 @@ function costs(number, signal) {
   const columns = [{ title: texts.rule }, { title: texts.p50, isNumber: true }, { title: texts.p99, isNumber: true }, { title: texts.lastFailure }];
   const cost = (us) => (us === undefined ? texts.none : texts.microseconds(us.toLocaleString()));
   return card(texts.costs, part(async () => {
-    const report = await get(`/rulesets/payment/revisions/${number}/rules`, { signal });
+    const report = await get(`/rulesets/payment/revisions/${number}/rules`, { signal }).catch((error) => { throw withoutPart(error); });
     if (!report.sampled) return quiet(texts.noCosts);
     return table(texts.costs, columns, report.rules.map(({ rule, elapsed_us_p50: p50, elapsed_us_p99: p99, last_failure: failure }) => [
       rule, cost(p50), cost(p99),
