@@ -99,6 +99,7 @@ export function button(text, onPress, { kind, label, ...attributes } = {}) {
 }
 
 async function working(control, work) {
+  const hadFocus = document.activeElement === control;
   control.disabled = true;
   control.setAttribute("aria-busy", "true");
   try {
@@ -108,6 +109,8 @@ async function working(control, work) {
   } finally {
     control.disabled = false;
     control.removeAttribute("aria-busy");
+    // A disabled control loses the focus.
+    if (hadFocus && document.activeElement === document.body) control.focus();
   }
 }
 

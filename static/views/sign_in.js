@@ -9,7 +9,7 @@ export function signInForm(onSignedIn, { known = {}, extra = [] } = {}) {
   const fields = {
     tenant: field(texts.tenant, input({ name: "tenant", autocomplete: "organization", spellcheck: "false", autocapitalize: "none", value: known.tenant, required: true }), { help: texts.tenantHelp }),
     email: field(texts.email, input({ name: "email", type: "email", autocomplete: "username", spellcheck: "false", value: known.email, required: true })),
-    password: field(texts.password, input({ name: "password", type: "password", autocomplete: "current-password", required: true })),
+    password: field(texts.password, input({ name: "password", type: "password", autocomplete: "current-password", required: true, autofocus: Boolean(known.email) })),
     code: field(texts.code, input({ name: "code", autocomplete: "one-time-code", inputmode: "numeric", spellcheck: "false" }), { help: texts.codeHelp }),
   };
   fields.code.node.hidden = true;
