@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 use tollgate::app::keys::SigningKeys;
 use tollgate::auth::root_secret::RootSecret;
-use tollgate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
+use tollgate::auth::token::{AccessTokens, Subject, TokenIssuer, TokenSettings};
 use tollgate::config::NodeSettings;
 use tollgate::domain::tenant::{ClientId, Scope, TenantId};
 use tollgate::domain::time::Clock;
@@ -76,5 +76,10 @@ pub async fn tokens(databases: &Databases, folder: &Path, clients: &[(TenantId, 
         TokenSettings::new(TokenIssuer::configured(ISSUER), audience, access_token_lifetime_s).unwrap();
     let tokens = AccessTokens::new(settings, ring, system());
     let all = || Scope::ALL.into_iter().collect();
-    clients.iter().map(|(tenant, client)| tokens.issue(*tenant, *client, all(), None).unwrap().text).collect()
+    clients
+        .iter()
+        .map(|(tenant, client)| {
+            tokens.issue(*tenant, Subject::Client { id: *client, generation: 0 }, all(), None).unwrap().text
+        })
+        .collect()
 }

@@ -7,7 +7,6 @@ export const navigation = {
   now: "Now",
   rules: "Rules",
   decisions: "Decisions",
-  reviews: "Reviews",
   lists: "Lists",
   tables: "Tables",
   settings: "Settings",

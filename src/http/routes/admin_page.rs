@@ -127,6 +127,26 @@ mod tests {
     }
 
     #[test]
+    fn every_module_that_a_module_imports_exists() {
+        for name in Files::iter().filter(|name| name.ends_with(".js")) {
+            let text =
+                String::from_utf8(Files::get(&name).expect("a file").data.into_owned()).expect("UTF-8");
+            let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+            for imported in text.split('"').filter(|part| part.starts_with("./") || part.starts_with("../")) {
+                let mut path: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+                for part in imported.split('/').filter(|part| *part != ".") {
+                    if part == ".." {
+                        path.pop();
+                    } else {
+                        path.push(part);
+                    }
+                }
+                assert!(Files::get(&path.join("/")).is_some(), "{name} imports {imported}");
+            }
+        }
+    }
+
+    #[test]
     fn the_page_names_the_files_of_its_own_version_and_is_asked_for_again() {
         let client = client();
         let (policy, _, caching, text) = read(&client, "/admin");
