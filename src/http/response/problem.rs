@@ -154,6 +154,11 @@ impl ProblemKind {
         self.published().1
     }
 
+    /// The `type` URI: a path on this server that says what the problem means.
+    pub fn address(self) -> String {
+        format!("/problems/{}", self.slug())
+    }
+
     pub fn title(self) -> &'static str {
         self.published().2
     }
@@ -253,7 +258,8 @@ impl Problem {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody<'a> {
-    /// `/problems/` followed by the kind of problem. Stable, so programs should compare this.
+    /// `/problems/` followed by the kind of problem. Stable, so programs should compare this. Also an
+    /// address on this server that says what the problem means.
     #[serde(rename = "type")]
     #[schema(example = "/problems/invalid-body")]
     pub kind: String,
@@ -272,7 +278,7 @@ pub struct ProblemBody<'a> {
 impl<'r> Responder<'r, 'static> for Problem {
     fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
         let body = ProblemBody {
-            kind: format!("/problems/{}", self.kind.slug()),
+            kind: self.kind.address(),
             title: self.kind.title(),
             status: self.kind.status().code,
             detail: &self.detail,
