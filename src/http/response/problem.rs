@@ -332,13 +332,15 @@ pub fn default_catcher(status: Status, request: &Request<'_>) -> Problem {
 
 /// The methods that a path supports, or `None` if there is no such path. Needed because Rocket
 /// responds 404 to a wrong method.
-fn allowed_methods(request: &Request<'_>) -> Option<String> {
+pub fn allowed_methods(request: &Request<'_>) -> Option<String> {
     let asked: Vec<&str> = request.uri().path().raw_segments().map(|segment| segment.as_str()).collect();
     let mut methods: Vec<&str> = request
         .rocket()
         .routes()
         .filter(|route| template_matches(route.uri.path(), &asked))
         .map(|route| route.method)
+        // It is answered as a preflight only.
+        .filter(|method| *method != Method::Options)
         // Rocket serves HEAD with the route of GET.
         .flat_map(|method| if method == Method::Get { vec!["GET", "HEAD"] } else { vec![method.as_str()] })
         .collect();
