@@ -226,6 +226,11 @@ mod tests {
                 "[default.tollgate]\ntenant_concurrency = 9223372036854775807",
                 vec!["tenant_concurrency", "100000"],
             ),
+            (
+                "[default.tollgate.cors]\norigins = [\"https://pay.example.com/\"]",
+                vec!["tollgate.cors.origins", "https://pay.example.com"],
+            ),
+            ("[default.tollgate.cors]\norigin = \"*\"", vec!["origins"]),
             ("[default.databases.main]\nuri = 1", vec!["url"]),
             (
                 "[default.databases.main]\nurl = \"postgres://db/t\"\nmax_connections = 0",

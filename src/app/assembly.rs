@@ -186,6 +186,7 @@ pub(super) async fn assemble(
         limits: body_limits(settings),
         edge: edge_limits(settings),
         streams: streams.clone(),
+        origins: settings.cors.origins.clone(),
     };
     let app = App {
         services,

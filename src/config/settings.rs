@@ -9,6 +9,7 @@ use crate::domain::decision::EvidenceVersion;
 use crate::domain::quotas::TableQuotas;
 use crate::domain::table::ROWS_MAX;
 use crate::domain::tenant::REQUESTS_PER_S_MAX;
+use crate::domain::web_origin::WebOrigin;
 use crate::rules;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -16,6 +17,14 @@ use crate::rules;
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// The keys of `[*.tollgate.cors]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CorsSettings {
+    /// The origins whose pages may use the API from a browser.
+    pub origins: Vec<WebOrigin>,
 }
 
 /// The keys of `[*.tollgate]`.
@@ -38,6 +47,7 @@ pub struct NodeSettings {
     pub issuer: Option<String>,
     /// `aud` of access tokens.
     pub audience: String,
+    pub cors: CorsSettings,
     pub access_token_lifetime_s: u64,
     /// A person's session ends if it is not used for this long.
     pub session_idle_max_s: u64,
@@ -120,6 +130,7 @@ impl Default for NodeSettings {
             log_filter: "info".into(),
             issuer: None,
             audience: "tollgate".into(),
+            cors: CorsSettings::default(),
             access_token_lifetime_s: 600,
             session_idle_max_s: 8 * 3_600,
             session_max_s: 24 * 3_600,

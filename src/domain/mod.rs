@@ -47,3 +47,4 @@ pub mod time;
 pub mod token_buckets;
 pub mod user;
 pub mod verdict;
+pub mod web_origin;

@@ -6,6 +6,7 @@
 
 pub mod client_rates;
 pub(super) mod context;
+pub(super) mod cors;
 pub(super) mod guard;
 pub mod streams;
 pub(super) mod upload_slots;

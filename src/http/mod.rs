@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 use rocket::{Build, Rocket, catchers};
 
+use crate::domain::web_origin::WebOrigin;
 use edge::client_rates::ClientRates;
+use edge::cors::Cors;
 use edge::streams::Streams;
 use edge::upload_slots::UploadSlots;
 use edge::{Edge, EdgeLimits, RequestTelemetry};
@@ -35,6 +37,8 @@ pub struct Parts {
     pub limits: BodyLimits,
     pub edge: EdgeLimits,
     pub streams: Arc<Streams>,
+    /// Whose pages may use the API from a browser.
+    pub origins: Vec<WebOrigin>,
 }
 
 pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
@@ -42,6 +46,13 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
     let mounted = routes::mounts()
         .into_iter()
         .fold(rocket, |rocket, mount| rocket.mount(mount.base, edge.wrap(mount.class, mount.routes)));
+    let mounted = match Cors::of(parts.origins) {
+        Some(cors) => {
+            let preflights = cors.routes();
+            preflights.fold(mounted, |rocket, (base, routes)| rocket.mount(base, routes)).attach(cors.clone())
+        }
+        None => mounted,
+    };
     mounted
         .manage(parts.services.world.clone())
         .manage(parts.services)

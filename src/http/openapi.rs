@@ -23,8 +23,8 @@ use crate::http::openapi::finish::finish;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
-    audit, backtests, checkpoints, clients, decisions, feed, lists, me, oauth, operations, payments, plugins,
-    rulesets, session, tables, tenants, users,
+    audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations, payments,
+    plugins, problem_pages, rulesets, session, tables, tenants, users,
 };
 
 #[derive(OpenApi)]
@@ -51,6 +51,9 @@ use crate::http::routes::{
         operations::health,
         operations::ready,
         operations::metrics,
+        index::index,
+        problem_pages::all,
+        problem_pages::one,
     ),
     nest((path = "/api/v1", api = Version1)),
     components(schemas(ProblemBody<'static>, feed::DecisionEventShape)),

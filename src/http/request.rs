@@ -1,5 +1,6 @@
 //! Reads bodies and query parameters, and reports every error with its field.
 
+pub(super) mod accept;
 pub(super) mod body;
 pub(super) mod card_numbers;
 pub(super) mod codecs;

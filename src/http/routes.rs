@@ -8,12 +8,14 @@ pub(super) mod checkpoints;
 pub(super) mod clients;
 pub(super) mod decisions;
 pub(super) mod feed;
+pub(super) mod index;
 pub mod lists;
 pub(super) mod me;
 pub(super) mod oauth;
 pub(super) mod operations;
 pub mod payments;
 pub(super) mod plugins;
+pub(super) mod problem_pages;
 pub(super) mod rulesets;
 pub(super) mod session;
 pub(super) mod tables;
@@ -72,6 +74,8 @@ pub(super) fn mounts() -> Vec<Mount> {
         mount("/", RouteClass::Ordinary, session::routes()),
         mount("/", RouteClass::Ordinary, openapi::page_routes()),
         mount("/", RouteClass::Ordinary, admin_page::routes()),
+        mount("/", RouteClass::Ordinary, index::routes()),
+        mount("/", RouteClass::Ordinary, problem_pages::routes()),
         mount("/", RouteClass::Operation, operations::routes()),
     ]
 }

@@ -127,7 +127,15 @@ fn operations(document: &Value) -> BTreeSet<String> {
 
 async fn public_routes(client: &mut DocumentedCaller, node: &Node) {
     let http = reqwest::Client::new();
-    for path in ["/health", "/ready", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server"] {
+    for path in [
+        "/",
+        "/problems",
+        "/problems/busy",
+        "/health",
+        "/ready",
+        "/.well-known/jwks.json",
+        "/.well-known/oauth-authorization-server",
+    ] {
         let request = http.get(format!("{}{path}", node.url));
         assert_eq!(client.send(Method::GET, path, request).await.0, 200, "{path}");
     }

@@ -14,6 +14,7 @@ mod command_line;
 mod comparison;
 mod compile_turns;
 mod contracts;
+mod cors;
 mod crash;
 mod database_errors;
 mod database_tls;

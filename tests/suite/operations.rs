@@ -128,8 +128,9 @@ async fn the_openapi_document_is_complete() {
                 );
             }
         }
-        let open = ["/health", "/ready", "/metrics", "/api/v1/openapi.json"].contains(&path.as_str())
+        let open = ["/", "/health", "/ready", "/metrics", "/api/v1/openapi.json"].contains(&path.as_str())
             || path.starts_with("/.well-known")
+            || path.starts_with("/problems")
             // A person proves who it is with the body or the cookie.
             || path.starts_with("/session");
         let security = operation["security"].as_array().map_or(&[][..], Vec::as_slice);
@@ -231,4 +232,26 @@ async fn a_node_without_a_database_is_healthy_but_not_ready() {
     assert_eq!(response.status, 503, "{}", response.text);
     assert!(!response.header("Retry-After").is_empty());
     let _: Value = response.json();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_leads_a_browser_to_the_page_and_a_program_to_everything_else() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let get = |path: &str, accept: &str| {
+        http.get(format!("{}{path}", node.url)).header("Accept", accept.to_owned())
+    };
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let led = FullResponse::of(get("/", browser)).await;
+    assert_eq!((led.status, led.header("Location"), led.header("Vary")), (303, "/admin/", "Accept"));
+    let page = FullResponse::of(get("/admin/", browser)).await;
+    assert_eq!((page.status, page.header("Content-Type")), (200, "text/html; charset=utf-8"));
+    let index = FullResponse::of(get("/", "*/*")).await;
+    assert_eq!((index.status, index.header("Vary")), (200, "Accept"));
+    for (name, path) in index.json()["links"].as_object().unwrap() {
+        let followed = reqwest::get(format!("{}{}", node.url, path.as_str().unwrap())).await.unwrap();
+        assert!(followed.status().is_success(), "{name}: {path}");
+    }
+    node.stop().await;
 }

@@ -32,8 +32,8 @@ async fn unknown_paths_and_methods_are_problems_everywhere() {
     let caller = Caller::of_new_tenant(&node, "acme").await;
     let plain = |method: Method, path: &str| Client::new().request(method, format!("{}{path}", node.url));
     for path in [
-        "/",
         "/api",
+        "/problems/nothing",
         "/api/v1",
         "/api/v1/nothing",
         "/api/v2/payments",

@@ -16,7 +16,7 @@ fn responses(kinds: &[ProblemKind]) -> BTreeMap<String, RefOr<Response>> {
     }
     let respond = |(status, kinds): (u16, Vec<&ProblemKind>)| {
         let titles: Vec<String> =
-            kinds.iter().map(|kind| format!("{}: `/problems/{}`", kind.title(), kind.slug())).collect();
+            kinds.iter().map(|kind| format!("{}: `{}`", kind.title(), kind.address())).collect();
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
         let response = ResponseBuilder::new()
             .description(titles.join("; "))

@@ -154,6 +154,11 @@ impl ProblemKind {
         self.published().1
     }
 
+    /// The `type` URI: a path on this server that says what the problem means.
+    pub fn address(self) -> String {
+        format!("/problems/{}", self.slug())
+    }
+
     pub fn title(self) -> &'static str {
         self.published().2
     }
@@ -253,7 +258,8 @@ impl Problem {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody<'a> {
-    /// `/problems/` followed by the kind of problem. Stable, so programs should compare this.
+    /// `/problems/` followed by the kind of problem. Stable, so programs should compare this. Also an
+    /// address on this server that says what the problem means.
     #[serde(rename = "type")]
     #[schema(example = "/problems/invalid-body")]
     pub kind: String,
@@ -272,7 +278,7 @@ pub struct ProblemBody<'a> {
 impl<'r> Responder<'r, 'static> for Problem {
     fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
         let body = ProblemBody {
-            kind: format!("/problems/{}", self.kind.slug()),
+            kind: self.kind.address(),
             title: self.kind.title(),
             status: self.kind.status().code,
             detail: &self.detail,
@@ -326,13 +332,15 @@ pub fn default_catcher(status: Status, request: &Request<'_>) -> Problem {
 
 /// The methods that a path supports, or `None` if there is no such path. Needed because Rocket
 /// responds 404 to a wrong method.
-fn allowed_methods(request: &Request<'_>) -> Option<String> {
+pub fn allowed_methods(request: &Request<'_>) -> Option<String> {
     let asked: Vec<&str> = request.uri().path().raw_segments().map(|segment| segment.as_str()).collect();
     let mut methods: Vec<&str> = request
         .rocket()
         .routes()
         .filter(|route| template_matches(route.uri.path(), &asked))
         .map(|route| route.method)
+        // It is answered as a preflight only.
+        .filter(|method| *method != Method::Options)
         // Rocket serves HEAD with the route of GET.
         .flat_map(|method| if method == Method::Get { vec!["GET", "HEAD"] } else { vec![method.as_str()] })
         .collect();
