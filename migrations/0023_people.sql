@@ -35,7 +35,9 @@ alter table users enable row level security;
 alter table users force row level security;
 create policy own on users to tollgate_app using (tenant_id = current_tenant()) with check (tenant_id = current_tenant());
 create policy background on users to tollgate_system using (true) with check (true);
-grant select, insert, update on users to tollgate_app, tollgate_system;
+grant select, insert on users to tollgate_app, tollgate_system;
+grant update (display_name, roles, disabled_at_ms, last_sign_in_at_ms, password_hash, link_digest, link_expires_at_ms,
+              totp_sealed, totp_confirmed_at_ms, totp_last_step, recovery_digests) on users to tollgate_app;
 
 -- A sign-in lasts until the person signs out. Its refresh tokens are numbered, and each is made
 -- from the sign-in and its number, so none is stored.
@@ -63,8 +65,8 @@ alter table sign_ins enable row level security;
 alter table sign_ins force row level security;
 create policy own on sign_ins to tollgate_app using (tenant_id = current_tenant()) with check (tenant_id = current_tenant());
 create policy background on sign_ins to tollgate_system using (true) with check (true);
-grant select, insert, update on sign_ins to tollgate_app;
-grant select, insert, update, delete on sign_ins to tollgate_system;
+grant select, insert, update (generation, renewed_at_ms, ended_at_ms) on sign_ins to tollgate_app;
+grant select, delete on sign_ins to tollgate_system;
 
 -- Tokens of a sign-in, or those of a client up to a generation of its secret, are refused. Nodes
 -- poll this by sequence.

@@ -281,6 +281,7 @@ async fn the_command_line_and_the_demonstration_are_recorded_without_secrets() {
             "list_entry.added",
             "revision.created",
             "revision.activated",
+            "user.created",
             "client.created"
         ]
     );

@@ -23,6 +23,15 @@ const OTHER_BODIES: [(&str, &str); 6] = [
     ("POST /oauth/token", "application/x-www-form-urlencoded"),
 ];
 
+/// Bodies of people, who are delayed after a few attempts. `people` tries these.
+const OF_PEOPLE: [&str; 5] = [
+    "POST /session",
+    "POST /session/password",
+    "POST /api/v1/me/password",
+    "POST /api/v1/me/second-factor/confirm",
+    "DELETE /api/v1/me/second-factor",
+];
+
 fn errors<'a>(body: &'a Value, member: &str, place: &str) -> Vec<&'a str> {
     let all = body["errors"].as_array().map_or(&[][..], Vec::as_slice);
     all.iter().filter(|error| error[member] == place).filter_map(|error| error["detail"].as_str()).collect()
@@ -97,6 +106,9 @@ async fn every_documented_bound_of_a_body_is_enforced() {
     let (node, caller, document) = documented(&database).await;
     let (mut wrong, mut other_bodies) = (Vec::new(), BTreeSet::new());
     for (path, method, operation) in operations(&document) {
+        if OF_PEOPLE.contains(&format!("{method} {path}").as_str()) {
+            continue;
+        }
         for (media_type, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
             if media_type != "application/json" {
                 other_bodies.insert((format!("{method} {path}"), media_type.clone()));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::components::component;
 use crate::support::database::TestDatabase;
+use crate::support::people::{PASSWORD, code_of, create_user, operator, sign_in};
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, FullResponse, Node, payment};
 
@@ -287,6 +288,49 @@ async fn run_trials(client: &mut DocumentedCaller, rules: &Value, payment_id: &V
     }
 }
 
+async fn people(client: &mut DocumentedCaller, node: &Node) {
+    let shop = json!({"name": "shop", "scopes": ["payments:write"]});
+    let shop = client.post("/clients", &shop, 201).await["client"]["id"].as_str().unwrap().to_owned();
+    client.get("/clients").await;
+    client.post(&format!("/clients/{shop}/secret"), &json!({"overlap_s": 60}), 200).await;
+    let disabled = json!({"disabled": true});
+    client.call(Method::PATCH, &format!("/clients/{shop}"), Some(&disabled), 200).await;
+    let bob = json!({"email": "bob@example.com", "display_name": "Bob", "roles": ["auditor"]});
+    let bob = client.post("/users", &bob, 201).await["user"]["id"].as_str().unwrap().to_owned();
+    client.post(&format!("/users/{bob}/password-link"), &json!({}), 200).await;
+    client.call(Method::DELETE, &format!("/users/{bob}/second-factor"), None, 204).await;
+    client.call(Method::DELETE, &format!("/users/{bob}/sessions"), None, 204).await;
+    client.call(Method::PATCH, &format!("/users/{bob}"), Some(&disabled), 200).await;
+    client.get("/users").await;
+
+    create_user(&client.caller, "ann@example.com", &["admin"]).await;
+    let ann = sign_in(node, "acme", "ann@example.com").await;
+    let credentials = json!({"tenant": "acme", "email": "ann@example.com", "password": PASSWORD});
+    for (path, body, status) in [("/session", credentials, 200), ("/session", json!({}), 422)] {
+        let request = reqwest::Client::new().post(format!("{}{path}", node.url)).json(&body);
+        assert_eq!(client.send(Method::POST, path, request).await.0, status);
+    }
+    let refresh = || reqwest::Client::new().post(format!("{}/session/refresh", node.url));
+    assert_eq!(client.send(Method::POST, "/session/refresh", refresh()).await.0, 401);
+    let refresh = refresh().header("Cookie", &ann.cookie);
+    assert_eq!(client.send(Method::POST, "/session/refresh", refresh).await.0, 200);
+    client.call(Method::GET, "/me", None, 403).await;
+    let machine = client.caller.clone();
+    client.caller = machine.with_token(ann.access_token());
+    client.get("/me").await;
+    client.get("/me/sessions").await;
+    let new = client.call(Method::POST, "/me/second-factor", None, 200).await;
+    let wrong = json!({"code": "000000"});
+    client.post("/me/second-factor/confirm", &wrong, 422).await;
+    let code = json!({"code": code_of(new["secret"].as_str().unwrap(), 0)});
+    client.post("/me/second-factor/confirm", &code, 200).await;
+    client.call(Method::DELETE, "/me/sessions", None, 204).await;
+    client.caller = machine.with_token(operator(node).await.access_token());
+    client.post("/tenants", &json!({"name": "new-bank"}), 201).await;
+    client.get("/tenants").await;
+    client.caller = machine;
+}
+
 async fn problems(client: &mut DocumentedCaller) {
     for (method, path, body, status) in [
         (Method::GET, "/payments/nothing", None, 404),
@@ -322,6 +366,7 @@ async fn every_operation_responds_as_documented() {
     erasure(&mut client, &payment_id).await;
     client.get("/audit").await;
     client.get("/audit/checkpoints").await;
+    people(&mut client, &node).await;
     problems(&mut client).await;
     let missing: Vec<_> =
         operations(&client.document).difference(&client.answered_operations).cloned().collect();

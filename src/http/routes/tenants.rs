@@ -67,8 +67,8 @@ pub async fn create(
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
-    operator(&caller)?;
     let TenantBody { name } = body.read(services.world.now_ms())?;
+    operator(&caller)?;
     let tenant = services.tenants.create(name, &caller.actor()).await?;
     ApiResponse::json(Status::Created, &TenantShape::from(tenant))
 }
@@ -89,8 +89,8 @@ pub async fn list(
     query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    operator(&caller)?;
     let page = query.page(&services.cursors, caller.tenant, "tenants")?;
+    operator(&caller)?;
     let after = page.position::<String>()?;
     let found = services.tenants.list(after, page.fetch_limit()).await?;
     let (found, next_cursor) = page.cut(&services.cursors, found, |tenant| tenant.name.clone());

@@ -6,9 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::user::{
-    DISPLAY_NAME_LENGTH_MAX, EMAIL_LENGTH_MAX, EmailAddress, EmailAddressError, Role, UserId,
-};
+use crate::domain::user::{DISPLAY_NAME_LENGTH_MAX, EmailAddress, EmailAddressError, Role, UserId};
 use crate::http::edge::guard::{Caller, UsersRead, UsersWrite};
 use crate::http::openapi::problems::{CancelProblems, CreateProblems, ListProblems};
 use crate::http::request::body::JsonBody;
@@ -33,7 +31,7 @@ named! {
 }
 
 fn email() -> Parsed<EmailAddress, EmailAddressError> {
-    parsed(EmailAddress::parse, |email: &EmailAddress| email.as_str().to_owned()).length(3..=EMAIL_LENGTH_MAX)
+    parsed(EmailAddress::parse, |email: &EmailAddress| email.as_str().to_owned()).pattern("^[^@ ]+@[^@ ]+$")
 }
 
 body! {

@@ -16,6 +16,7 @@ const ANNOTATIONS: [&str; 2] = ["description", "example"];
 
 /// Each pattern with texts that match it and texts that do not.
 const PATTERNS: [(&str, &[&str], &[&str]); 9] = [
+    ("^[^@ ]+@[^@ ]+$", &["a@b", "ann.miller@example.com"], &["a", "a@", "@b", "a b@c", "a@@b"]),
     ("^[a-z][a-z0-9_]*$", &["a", "a_1"], &["_a", "1a", "A", "a-b"]),
     ("^[A-Z]{3}$", &["EUR"], &["eur", "EU", "EURO", "EU1"]),
     ("^[A-Z]{2}$", &["DE"], &["de", "D", "DEU", "D1"]),

@@ -2,14 +2,12 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tollgate::app::users::{UserRequest, create_user as create_on_database};
 use tollgate::auth::scope::ScopeSet;
 use tollgate::domain::tenant::Scope;
-use tollgate::domain::user::{EmailAddress, Role};
 
 use super::kind;
 use crate::support::database::TestDatabase;
-use crate::support::people::{create_user, set_password, sign_in};
+use crate::support::people::{create_user, operator, sign_in};
 use crate::support::service::{Caller, Node};
 
 #[tokio::test]
@@ -85,17 +83,7 @@ async fn an_operator_creates_tenants_and_sees_nothing_of_them() {
     let node = Node::start(&database).await;
     let acme = Caller::of_new_tenant(&node, "acme").await;
     assert_eq!(acme.get("/tenants").await.0, StatusCode::FORBIDDEN, "the scopes alone do not suffice");
-    let order = UserRequest {
-        tenant: "operators".to_owned(),
-        email: EmailAddress::parse("olga@example.com").unwrap(),
-        display_name: "Olga".to_owned(),
-        roles: vec![Role::Operator],
-        created_by: "test",
-    };
-    let link = create_on_database(&node.databases, &node.url, order).await.unwrap();
-    let token = link.address.rsplit('/').next().unwrap().to_owned();
-    set_password(&node.url, &token, crate::support::people::PASSWORD).await;
-    let olga = sign_in(&node, "operators", "olga@example.com").await;
+    let olga = operator(&node).await;
     let (status, created) = olga.send(Method::POST, "/tenants", &json!({"name": "new-bank"})).await;
     assert_eq!(status, StatusCode::CREATED, "{created}");
     for name in ["new-bank", "operators"] {

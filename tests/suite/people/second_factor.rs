@@ -2,20 +2,11 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tollgate::world::system;
-use totp_rs::{Builder, Secret};
 
 use super::kind;
 use crate::support::database::TestDatabase;
-use crate::support::people::{PASSWORD, SignedIn, create_user, sign_in, try_to_sign_in};
+use crate::support::people::{PASSWORD, SignedIn, code_of, create_user, sign_in, try_to_sign_in};
 use crate::support::service::{Caller, Node};
-
-/// What an authenticator app shows this many steps from now.
-fn code(secret: &str, steps: u64) -> String {
-    let secret = Secret::try_from_base32(secret).expect("a secret");
-    let passwords = Builder::new().with_secret(secret).build().expect("works");
-    passwords.generate(system().now_ms() / 1_000 + steps * 30).to_string()
-}
 
 fn credentials(code: Option<&str>) -> Value {
     json!({"tenant": "acme", "email": "ann@example.com", "password": PASSWORD, "code": code})
@@ -33,7 +24,7 @@ async fn with_second_factor(node: &Node) -> (Caller, String, SignedIn, String, V
     let (status, _) = ann.send(Method::POST, "/me/second-factor/confirm", &wrong).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     sign_in(node, "acme", "ann@example.com").await;
-    let right = json!({"code": code(&secret, 0)});
+    let right = json!({"code": code_of(&secret, 0)});
     let (status, codes) = ann.send(Method::POST, "/me/second-factor/confirm", &right).await;
     assert_eq!(status, StatusCode::OK, "{codes}");
     let codes: Vec<String> = serde_json::from_value(codes["recovery_codes"].clone()).unwrap();
@@ -55,7 +46,7 @@ async fn signing_in_needs_a_code_that_works_once() {
     assert_eq!(kind(&response.json::<Value>().await.unwrap()), "sign-in-failed", "the code is not revealed");
 
     // The code of the present step was spent when it was confirmed.
-    let next = code(&secret, 1);
+    let next = code_of(&secret, 1);
     assert_eq!(try_to_sign_in(&node.url, &credentials(Some(&next))).await.status(), StatusCode::OK);
     assert_eq!(try_to_sign_in(&node.url, &credentials(Some(&next))).await.status(), StatusCode::UNAUTHORIZED);
     let typed = recovery[3].to_uppercase().replace('-', " ");

@@ -3,7 +3,10 @@
 use reqwest::header::{COOKIE, SET_COOKIE};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
-use tollgate::domain::user::EmailAddress;
+use tollgate::app::users::{self, UserRequest};
+use tollgate::domain::user::{EmailAddress, OPERATORS_NAME, Role};
+use tollgate::world::system;
+use totp_rs::{Builder, Secret};
 
 use super::service::{Caller, Node};
 
@@ -50,6 +53,28 @@ pub async fn sign_in(node: &Node, tenant: &str, email: &str) -> SignedIn {
     let response = try_to_sign_in(&node.url, &credentials).await;
     assert_eq!(response.status(), StatusCode::OK);
     SignedIn::of(&node.url, response).await
+}
+
+/// An operator, who is created as on the command line.
+pub async fn operator(node: &Node) -> SignedIn {
+    let order = UserRequest {
+        tenant: OPERATORS_NAME.to_owned(),
+        email: EmailAddress::parse("olga@example.com").expect("an address"),
+        display_name: "Olga".to_owned(),
+        roles: vec![Role::Operator],
+        created_by: "test",
+    };
+    let link = users::create_user(&node.databases, &node.url, order).await.expect("a user");
+    let token = link.address.rsplit('/').next().expect("a token");
+    assert_eq!(set_password(&node.url, token, PASSWORD).await.status(), StatusCode::NO_CONTENT);
+    sign_in(node, OPERATORS_NAME, "olga@example.com").await
+}
+
+/// What an authenticator app shows this many steps of thirty seconds from now.
+pub fn code_of(secret: &str, steps: u64) -> String {
+    let secret = Secret::try_from_base32(secret).expect("a secret");
+    let passwords = Builder::new().with_secret(secret).build().expect("works");
+    passwords.generate(system().now_ms() / 1_000 + steps * 30).to_string()
 }
 
 impl SignedIn {
