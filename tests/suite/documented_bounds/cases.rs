@@ -15,7 +15,7 @@ const NO_TIMES: [&str; 3] = ["2026-11-29", "2026-02-30T00:00:00Z", "1969-12-31T2
 const ANNOTATIONS: [&str; 2] = ["description", "example"];
 
 /// Each pattern with texts that match it and texts that do not.
-const PATTERNS: [(&str, &[&str], &[&str]); 9] = [
+const PATTERNS: [(&str, &[&str], &[&str]); 10] = [
     ("^[^@ ]+@[^@ ]+$", &["a@b", "ann.miller@example.com"], &["a", "a@", "@b", "a b@c", "a@@b"]),
     ("^[a-z][a-z0-9_]*$", &["a", "a_1"], &["_a", "1a", "A", "a-b"]),
     ("^[A-Z]{3}$", &["EUR"], &["eur", "EU", "EURO", "EU1"]),
