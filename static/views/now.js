@@ -1,6 +1,6 @@
-// The present: decisions as they happen, what waits for a person, what fails.
+// The present: decisions as they happen, and what fails.
 
-import { all, get, isMissing, withoutPart } from "../api.js";
+import { all, get, withoutPart } from "../api.js";
 import { stackedBars } from "../charts.js";
 import { COLUMNS, row } from "../decisions/list.js";
 import { card, element, empty, fill, heading, link, part, quiet, table, time } from "../elements.js";
@@ -9,25 +9,22 @@ import { follow } from "../stream.js";
 import { now as texts } from "../texts/now.js";
 
 const OUTCOMES = ["approve", "review", "reject"];
-const SPANS = [
-  { title: texts.hour, every_s: 60, intervals: 60 },
-  { title: texts.day, every_s: 900, intervals: 96 },
-];
+const INTERVALS = 60;
+const INTERVAL_MS = 60_000;
 const NEWEST_SHOWN = 12;
 const DRAW_EVERY_MS = 1000;
-const WAITING_COUNTED_MAX = 50;
 
 export async function show({ signal }) {
   const active = can("rulesets:read") ? await get("/rulesets/payment", { signal }).catch(() => null) : null;
-  const spans = await Promise.all(SPANS.map((span) => spanOf(span, signal)));
+  const span = counting();
   const newest = await newestOf(signal);
   const live = element("span", { class: "live lost", role: "status" }, texts.lost);
-  const isDrawn = drawing([...spans, newest]);
+  const isDrawn = drawing([span, newest]);
   follow({
     signal,
     onEvent: ({ kind, data }) => {
       if (kind !== "decision") return;
-      for (const one of [...spans, newest]) one.add(data);
+      for (const one of [span, newest]) one.add(data);
       isDrawn.later();
     },
     onState: (isLive) => {
@@ -39,8 +36,7 @@ export async function show({ signal }) {
   return element("div", {},
     heading(texts.title, live),
     active && !revision ? firstSteps() : null,
-    element("div", { class: "columns" }, ...spans.map((span) => span.node)),
-    element("div", { class: "columns" }, waiting(signal), can("rulesets:read") ? troubles(signal) : null),
+    element("div", { class: "columns" }, span.node, can("rulesets:read") ? troubles(signal) : null),
     newest.node,
     revision ? costs(revision.number, signal) : null);
 }
@@ -55,53 +51,44 @@ function drawing(parts) {
   return { later: () => { timer ??= setTimeout(draw, DRAW_EVERY_MS); } };
 }
 
-async function spanOf({ title, every_s, intervals }, signal) {
-  const every_ms = every_s * 1000;
-  const counts = await countsOf(every_s, intervals, signal);
-  const items = counts.items;
+// Counts what the feed tells, from the moment in which the view is opened.
+function counting() {
+  const items = emptyIntervals();
   const body = element("div", {});
   const add = ({ received_at_ms: at_ms, outcome }) => {
-    while (at_ms >= items.at(-1).from_ms + every_ms) {
-      items.push({ from_ms: items.at(-1).from_ms + every_ms, approve: 0, review: 0, reject: 0 });
+    while (at_ms >= items.at(-1).from_ms + INTERVAL_MS) {
+      items.push({ from_ms: items.at(-1).from_ms + INTERVAL_MS, approve: 0, review: 0, reject: 0 });
       items.shift();
     }
     const item = items.findLast(({ from_ms }) => from_ms <= at_ms);
     if (item) item[outcome] += 1;
   };
-  const draw = () => fill(body, ...pictureOf(title, items, every_s, counts.counted_from_ms));
+  const draw = () => fill(body, ...pictureOf(items));
   draw();
-  return { node: card(title, body), add, draw };
+  return { node: card(texts.hour, body), add, draw };
 }
 
-// A server without counts gives no history, so the chart begins to fill now.
-async function countsOf(every_s, intervals, signal) {
-  try {
-    return await get("/decisions/counts", { query: { every_s, intervals }, signal });
-  } catch (problem) {
-    if (!isMissing(problem)) throw problem;
-  }
-  const from_ms = Date.now() - (intervals - 1) * every_s * 1000;
-  const item = (_, place) => ({ from_ms: from_ms + place * every_s * 1000, approve: 0, review: 0, reject: 0 });
-  return { items: Array.from({ length: intervals }, item) };
+// The intervals up to now, in which nothing is counted yet.
+function emptyIntervals() {
+  const from_ms = Date.now() - (INTERVALS - 1) * INTERVAL_MS;
+  return Array.from({ length: INTERVALS }, (_, place) => ({ from_ms: from_ms + place * INTERVAL_MS, approve: 0, review: 0, reject: 0 }));
 }
 
-function pictureOf(title, items, every_s, countedFrom_ms) {
+function pictureOf(items) {
   const sums = OUTCOMES.map((outcome) => items.reduce((sum, item) => sum + item[outcome], 0));
   const total = sums.reduce((a, b) => a + b, 0);
   const share = (sum) => (total ? texts.share((100 * sum / total).toFixed(1)) : texts.none);
-  const perMinute = total / ((items.length * every_s) / 60);
   const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   return [
     element("ul", { class: "figures" },
       figure(total.toLocaleString(), texts.payments),
-      figure(perMinute.toFixed(1), texts.perMinute),
       ...OUTCOMES.map((outcome, place) => figure(share(sums[place]), texts[outcome], outcome))),
     stackedBars(items, {
-      label: texts.chart(title, total, ...sums),
+      label: texts.chart(texts.hour, total, ...sums),
       words: (item) => texts.bar(clock(item.from_ms), item),
       tick: (item) => clock(item.from_ms),
     }),
-    countedFrom_ms ? quiet(texts.countedFrom(new Date(countedFrom_ms).toLocaleString())) : null,
+    quiet(texts.sinceOpened),
   ];
 }
 
@@ -122,30 +109,6 @@ async function newestOf(signal) {
   };
   draw();
   return { node: card(texts.newest, body), add, draw };
-}
-
-// A list of which only the number matters. A server without it counts as none.
-async function counted(path, signal) {
-  try {
-    const page = await get(path, { query: { state: "open", limit: WAITING_COUNTED_MAX }, signal });
-    return { count: page.items.length, isMore: Boolean(page.next_cursor) };
-  } catch (problem) {
-    if (isMissing(problem) || problem.status === 403) return { count: 0, isMore: false };
-    throw problem;
-  }
-}
-
-function waiting(signal) {
-  return card(texts.waiting, part(async () => {
-    const none = { count: 0 };
-    const reviews = can("reviews:read") ? await counted("/reviews", signal) : none;
-    const proposals = can("rulesets:read") ? await counted("/proposals", signal) : none;
-    const entries = [
-      reviews.count ? link("#/reviews", texts.reviews(reviews.count, reviews.isMore)) : null,
-      proposals.count ? link("#/rules", texts.proposals(proposals.count, proposals.isMore)) : null,
-    ].filter(Boolean);
-    return entries.length ? element("ul", {}, ...entries.map((entry) => element("li", {}, entry))) : quiet(texts.nothingWaits);
-  }).node);
 }
 
 function troubles(signal) {

@@ -5,7 +5,6 @@ import { actions, ask, linkButton, reportLine, reportingButton, titled } from ".
 import * as calls from "../rules/calls.js";
 import { plainNumber } from "../rules/amounts.js";
 import { ruleTabs } from "../rules/navigation.js";
-import { openProposals } from "../rules/proposals.js";
 import { shareInWords } from "../rules/matrix.js";
 import { shortDigest } from "../rules/words.js";
 import { can } from "../session.js";
@@ -20,15 +19,13 @@ export async function show() {
 
 async function parts(refresh) {
   const { body: active, tag } = await calls.readActive();
-  const proposals = await openProposals(refresh);
-  if (!active.revision) return [proposals, beginning()].filter(Boolean);
+  if (!active.revision) return [beginning()];
   const { activation, revision, quarantined = [] } = active;
   const [plugins, reports] = await Promise.all([
     can("plugins:read") ? calls.plugins() : [],
     calls.ruleReports(revision.number),
   ]);
   return [
-    proposals,
     quarantined.length ? quarantineCard(quarantined, refresh) : null,
     card(texts.activeRevision(revision.number), about(activation, revision),
       buttons(revision, tag, refresh), rulesTable(revision, plugins, reports, quarantined)),

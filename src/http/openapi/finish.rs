@@ -10,20 +10,25 @@ use crate::http::openapi::moments::{describe_members, describe_parameters};
 use crate::http::request::query::LIMIT_MAX;
 use crate::http::rfc3339::TIME_MS_MAX;
 
-const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-const TAGS: [(&str, &str); 11] = [
+const TAGS: [(&str, &str); 16] = [
     ("audit", "Administrative acts, and signed checkpoints to verify the journal with."),
     ("backtests", "Tests of a candidate revision on stored decisions."),
+    ("clients", "Machine clients: their scopes, rates and secrets."),
     ("decisions", "Decisions with their evidence, and their replay."),
     ("events", "A live stream of decisions and administrative acts."),
     ("lists", "Lists of values that rules can query."),
+    ("me", "What a signed-in person has: sessions, password, second factor."),
     ("oauth", "Access tokens and the keys to verify them."),
     ("operations", "Health, readiness, metrics and the API document."),
     ("payments", "Payments, their outcomes and later events."),
     ("plugins", "The WebAssembly components that rules are made of."),
     ("rulesets", "Revisions of rulesets, and which of them decide."),
+    ("session", "Signing in and out, for people."),
     ("tables", "Reference tables in versions, in which rules look rows up."),
+    ("tenants", "The tenants, for operators."),
+    ("users", "The people of a tenant and their roles."),
 ];
 
 pub fn finish(document: &mut Value) {
