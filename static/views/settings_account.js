@@ -21,6 +21,12 @@ export async function show({ signal }) {
     card(texts.sessions, sessions(signal)));
 }
 
+// After acts that end the session on the server, which may say so.
+async function leave() {
+  await signOut().catch(() => {});
+  go(SIGN_IN);
+}
+
 function passwordForm() {
   const { password: new_password, repeat } = newPasswordFields();
   const current_password = field(texts.current, input({ type: "password", autocomplete: "current-password" }));
@@ -28,8 +34,8 @@ function passwordForm() {
   const submit = async () => {
     if (!areFilled(Object.values(fields)) || !isRepeated({ password: new_password, repeat })) return;
     await post("/me/password", { current_password: current_password.value(), new_password: new_password.value() });
-    for (const one of Object.values(fields)) one.control.value = "";
     announce(texts.passwordChanged);
+    await leave();
   };
   return form(fields, texts.changePassword, submit, { kind: null, label: texts.changePassword }).node;
 }
@@ -98,9 +104,7 @@ function sessions(signal) {
   const everywhere = button(texts.endAll, async () => {
     if (!(await confirm(texts.endAllTitle, texts.endAllDetail, texts.endAll))) return;
     await remove("/me/sessions");
-    // The session has ended on the server, which may say so.
-    await signOut().catch(() => {});
-    go(SIGN_IN);
+    await leave();
   }, { kind: "danger" });
   return element("div", {}, list.node, element("div", { class: "actions" }, everywhere));
 }

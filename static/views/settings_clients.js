@@ -7,7 +7,9 @@ import { clients as texts, settings } from "../texts/settings.js";
 import { choices, isChosen } from "./settings_choices.js";
 
 const SCOPES = Object.keys(texts.scope);
-const FIRST_SCOPES = ["payments:write", "payments:read"];
+const RATE_MAX = 1_000_000;
+const MACHINES_ONLY = "payments:write";
+const FIRST_SCOPES = [MACHINES_ONLY, "payments:read"];
 
 export async function show({ signal }) {
   const mayChange = can("clients:write");
@@ -33,13 +35,15 @@ function rowOf(client, mayChange, refresh) {
     client.name,
     mono(client.id),
     mono(client.scopes.join(" ")),
-    client.requests_per_s ?? texts.serverRate,
+    rateOf(client),
     element("div", {}, badge(client.state), previous),
     time(client.created_at_ms),
   ];
   if (mayChange) cells.push(actsOn(client, refresh));
   return cells;
 }
+
+const rateOf = ({ requests_per_s: rate }) => (rate === 0 ? texts.noLimit : rate ?? texts.serverRate);
 
 function actsOn(client, refresh) {
   const change = button(settings.change, () => changeOne(client, refresh), { label: texts.changeOne(client.name) });
@@ -50,25 +54,30 @@ function actsOn(client, refresh) {
   return element("div", { class: "row-acts" }, change, rotate, state);
 }
 
+// Nobody can give more than the own scopes, except the one that only machines have.
+const mayGive = (scope) => scope === MACHINES_ONLY || can(scope);
+
 function scopeChoices(chosen) {
-  const names = [...new Set([...SCOPES, ...chosen])];
+  const names = [...new Set([...SCOPES.filter(mayGive), ...chosen])];
   const all = names.map((scope) => [scope, texts.scope[scope] ? `${scope}: ${texts.scope[scope]}` : scope]);
   return choices(texts.scopes, all, chosen, { help: texts.scopesHelp });
 }
 
-const clientFields = ({ name = "", scopes = FIRST_SCOPES, requests_per_s = null } = {}) => ({
+const clientFields = ({ name = "", scopes = FIRST_SCOPES.filter(mayGive), requests_per_s = null } = {}) => ({
   name: field(texts.name, input({ value: name }), { help: texts.nameHelp }),
   scopes: scopeChoices(scopes),
   requests_per_s: field(texts.rate, input({ inputmode: "numeric", value: requests_per_s }), { help: texts.rateHelp }),
 });
 
-// Gives the values of the fields, or null after marking what is wrong.
-function valuesOf({ name, scopes, requests_per_s: rate }) {
+// Gives the values of the fields, or null after marking what is wrong. A rate can be changed, but not taken
+// back, so an empty one is only right where there was none.
+function valuesOf({ name, scopes, requests_per_s: rate }, { requests_per_s: before = null } = {}) {
   const text = rate.value().trim();
-  const isRate = text === "" || (/^[1-9][0-9]{0,6}$/.test(text) && Number(text) <= 1_000_000);
+  const isRate = text === "" ? before === null : /^[0-9]{1,7}$/.test(text) && Number(text) <= RATE_MAX;
   if (!isRate) rate.fail(texts.rateWrong);
   if (!isChosen(scopes, texts.noScope) || !isRate) return null;
-  return { name: name.value().trim(), scopes: scopes.value(), requests_per_s: text === "" ? null : Number(text) };
+  const values = { name: name.value().trim(), scopes: scopes.value() };
+  return text === "" ? values : { ...values, requests_per_s: Number(text) };
 }
 
 const cancel = (close) => element("button", { type: "button", on: { click: () => close() } }, settings.keep);
@@ -77,9 +86,8 @@ async function create(refresh) {
   const made = await dialog(texts.create, (close) => {
     const fields = clientFields();
     const submit = async () => {
-      const { requests_per_s, ...values } = valuesOf(fields) ?? {};
-      if (!values.scopes) return;
-      close(await post("/clients", requests_per_s === null ? values : { ...values, requests_per_s }));
+      const values = valuesOf(fields);
+      if (values) close(await post("/clients", values));
     };
     return form(fields, texts.create, submit, { extra: [cancel(close)] }).node;
   });
@@ -109,7 +117,7 @@ async function changeOne(client, refresh) {
   const isChanged = await dialog(texts.changeOne(client.name), (close) => {
     const fields = clientFields(client);
     const submit = async () => {
-      const values = valuesOf(fields);
+      const values = valuesOf(fields, client);
       if (!values) return;
       await patch(`/clients/${client.id}`, values);
       close(true);
