@@ -21,7 +21,7 @@ use crate::storage::search::{Found, ListBudget, Rank, Term, TermLists, months_of
 /// The most decisions that a page looks at.
 const DECISIONS_MAX: usize = 2_000;
 /// The most chunks that a page reads: three megabytes. It is what the slowest page takes its time for.
-const CHUNKS_MAX: usize = 200;
+const CHUNKS_MAX: usize = 400;
 /// At how many times decisions are read in one statement.
 const TIMES_AT_ONCE: usize = 64;
 
