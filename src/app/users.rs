@@ -139,7 +139,7 @@ pub async fn remove_second_factor(
     Ok(())
 }
 
-/// Replaces a client's secret. With an overlap in seconds the one before is accepted for that long.
+/// Replaces a client's secret. The old one is accepted for `overlap_s` more seconds.
 pub async fn replace_client_secret(
     databases: &Databases,
     tenant: &str,

@@ -97,7 +97,7 @@ pub struct Origin {
     pub user_agent: Option<String>,
 }
 
-/// A person who has just proved who it is.
+/// A person who has just signed in, with new tokens.
 pub struct SignedIn {
     pub tenant: Tenant,
     pub user: User,
@@ -343,7 +343,7 @@ impl SignIns {
         Ok(self.revocations.follow().await?)
     }
 
-    /// Counts an attempt as failed until it is given back.
+    /// Counts an attempt as failed. `give_back` takes that back.
     pub(super) fn admit(
         &self,
         account: &Digest,

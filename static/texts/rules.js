@@ -309,7 +309,7 @@ export const revisions = {
   about: "About",
   differences: "What differs",
   newRevision: "New revision",
-  noRevisions: "There is no revision yet. Make one of the plugins that you have.",
+  noRevisions: "There is no revision yet. Create one from your plugins.",
   noNote: "No note.",
   madeBy: (actor) => `Made by ${actor},`,
   by: (actor) => `By ${actor},`,
@@ -331,7 +331,7 @@ export const revisions = {
   editFrom: "Edit from here",
   activate: "Activate",
   activateTitle: (number) => `Activate revision ${number}?`,
-  activateHelp: "It decides all payments at once. Nothing is changed if somebody else has changed the ruleset meanwhile.",
+  activateHelp: "It decides all payments from now on. If somebody else has changed the ruleset in the meantime, nothing is activated.",
   guard: "Guard",
   noGuard: "without a guard",
   noBacktests: "There is no finished backtest of this revision that could guard the activation.",
@@ -361,7 +361,7 @@ export const revisions = {
 // The words of the view about plugins.
 export const plugins = {
   upload: "Upload a plugin",
-  uploadHelp: "A component of WebAssembly that follows the rule contract. What it imports from outside the contract is refused.",
+  uploadHelp: "A WebAssembly component that implements the rule contract. A component that imports anything else is refused.",
   drop: "Drop a .wasm file here, or choose one:",
   sending: (name, size) => `Sending ${name}, ${size}…`,
   ahead: (count) => `${count} of your uploads are ahead.`,

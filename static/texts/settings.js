@@ -99,7 +99,7 @@ export const clients = {
   noLimit: "no limit",
   state: "State",
   acts: "Acts",
-  previousUntil: "the previous secret works until",
+  previousUntil: "the old secret is accepted until",
   changeOne: (name) => `Change ${name}`,
   secretTitle: "Id and secret",
   secretDetail: "The secret is shown only now. Copy it into the program's configuration.",

@@ -41,7 +41,7 @@ export async function show({ signal }) {
     revision ? costs(revision.number, signal) : null);
 }
 
-// Draws at most once in a while, however many events arrive.
+// Draws at most once a second, however many events arrive.
 function drawing(parts) {
   let timer = null;
   const draw = () => {

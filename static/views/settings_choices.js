@@ -15,7 +15,7 @@ export function choices(title, all, chosen, { help } = {}) {
   return { node, fail, value: () => boxes.filter(({ control }) => control.checked).map(({ value }) => value) };
 }
 
-// Whether something is chosen. Otherwise the group says what is missing.
+// Whether something is chosen. If nothing is, the group shows an error.
 export function isChosen(group, missing) {
   const isAny = group.value().length > 0;
   group.fail(isAny ? "" : missing);

@@ -195,7 +195,7 @@ pub async fn change_password(
     Ok(ApiResponse::empty(Status::NoContent))
 }
 
-/// Begins to set up a second factor. It counts only once a code of it was confirmed.
+/// Begins to set up a second factor. It takes effect when a code from it is confirmed.
 #[utoipa::path(
     tag = "me",
     responses((status = 200, body = NewSecondFactorShape), OwnResourceProblems),
