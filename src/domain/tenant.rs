@@ -48,12 +48,14 @@ pub enum Scope {
     UsersWrite,
     ClientsRead,
     ClientsWrite,
+    SettingsRead,
+    SettingsWrite,
     TenantsRead,
     TenantsWrite,
 }
 
 impl Scope {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::PaymentsWrite,
         Self::PaymentsRead,
         Self::PaymentsErase,
@@ -71,6 +73,8 @@ impl Scope {
         Self::UsersWrite,
         Self::ClientsRead,
         Self::ClientsWrite,
+        Self::SettingsRead,
+        Self::SettingsWrite,
         Self::TenantsRead,
         Self::TenantsWrite,
     ];
@@ -94,6 +98,8 @@ impl Scope {
             Self::UsersWrite => "users:write",
             Self::ClientsRead => "clients:read",
             Self::ClientsWrite => "clients:write",
+            Self::SettingsRead => "settings:read",
+            Self::SettingsWrite => "settings:write",
             Self::TenantsRead => "tenants:read",
             Self::TenantsWrite => "tenants:write",
         }
@@ -116,6 +122,7 @@ impl Scope {
                 | Self::UsersWrite
                 | Self::ClientsRead
                 | Self::ClientsWrite
+                | Self::SettingsWrite
                 | Self::TenantsRead
                 | Self::TenantsWrite
         )

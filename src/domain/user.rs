@@ -119,7 +119,7 @@ impl Role {
         use Scope::{
             AuditRead, ClientsRead, ClientsWrite, DecisionsRead, ListsRead, ListsWrite, PaymentsErase,
             PaymentsRead, PluginsRead, PluginsWrite, ReviewsRead, ReviewsWrite, RulesetsRead, RulesetsWrite,
-            TenantsRead, TenantsWrite, UsersRead, UsersWrite,
+            SettingsRead, SettingsWrite, TenantsRead, TenantsWrite, UsersRead, UsersWrite,
         };
         match self {
             Self::Admin => &[
@@ -139,6 +139,8 @@ impl Role {
                 UsersWrite,
                 ClientsRead,
                 ClientsWrite,
+                SettingsRead,
+                SettingsWrite,
             ],
             Self::Author => &[
                 PaymentsRead,
@@ -150,6 +152,7 @@ impl Role {
                 PluginsRead,
                 PluginsWrite,
                 ReviewsRead,
+                SettingsRead,
             ],
             Self::Reviewer => &[
                 PaymentsRead,
@@ -159,6 +162,7 @@ impl Role {
                 PluginsRead,
                 ReviewsRead,
                 ReviewsWrite,
+                SettingsRead,
             ],
             Self::Auditor => &[
                 PaymentsRead,
@@ -170,6 +174,7 @@ impl Role {
                 ReviewsRead,
                 UsersRead,
                 ClientsRead,
+                SettingsRead,
             ],
             Self::Operator => {
                 &[TenantsRead, TenantsWrite, UsersRead, UsersWrite, ClientsRead, ClientsWrite, AuditRead]

@@ -89,6 +89,7 @@ export const clients = {
     "plugins:write": "upload plugins",
     "audit:read": "see the audit log",
     "reviews:read": "see reviews",
+    "settings:read": "see the settings of the tenant",
     "users:read": "see people",
     "clients:read": "see clients",
   },

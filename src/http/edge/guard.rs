@@ -54,6 +54,10 @@ scopes!(
     UsersWrite,
     ClientsRead,
     ClientsWrite,
+    ReviewsRead,
+    ReviewsWrite,
+    SettingsRead,
+    SettingsWrite,
     TenantsRead,
     TenantsWrite,
 );
