@@ -16,6 +16,7 @@
 //! | `auth` | secrets, signing keys, tokens | `domain` |
 //! | `decisions` | the use cases of payments and rules | the rooms above |
 //! | `people` | the use cases of users, clients and tenants | `domain`, `storage`, `auth` |
+//! | `proposals` | changes that need a second person | the rooms above |
 //! | `http` | the API and the page | the rooms above |
 //! | `app` | the wiring of all rooms | all |
 //! | `command` | the command line | all |
@@ -37,6 +38,7 @@ pub mod decisions;
 pub mod domain;
 pub mod http;
 pub mod people;
+pub mod proposals;
 pub mod rules;
 pub mod storage;
 pub mod telemetry;

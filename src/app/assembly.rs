@@ -50,6 +50,7 @@ use crate::http::edge::streams::Streams;
 use crate::http::request::cursor::CursorKey;
 use crate::http::services::{Metrics, Services, Tokens};
 use crate::people::revocations::Revocations;
+use crate::proposals::Proposals;
 use crate::rules::{LocalEngine, RuleEngine};
 use crate::storage::databases::Databases;
 use crate::storage::facts::FactReader;
@@ -365,6 +366,14 @@ fn services(
         hasher: people.hasher,
         sign_in_limits: SignInLimits::new(world.randomness()),
         sign_ins: people.sign_ins,
+        proposals: Proposals {
+            app: app.clone(),
+            system: databases.system.clone(),
+            rulesets: rulesets.clone(),
+            users: people.users.clone(),
+            list_entries_max: quotas(settings).list_entries_max,
+            world: world.clone(),
+        },
         users: people.users,
         clients: people.clients,
         tenants: people.tenants,

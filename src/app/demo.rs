@@ -82,7 +82,9 @@ pub async fn seed(
     let note = "Demonstration rules".to_owned();
     let revision = rulesets.create_revision(tenant, ACTOR, entries, note).await?;
     let request = ActivationRequest::Activate { revision: revision.number, guard_backtest: None };
-    rulesets.activate(tenant, DecisionPoint::Payment, request, ACTOR, ExpectedActivation::default()).await?;
+    rulesets
+        .activate(tenant, DecisionPoint::Payment, request, ACTOR.into(), ExpectedActivation::default())
+        .await?;
     let user = UserRequest {
         tenant: TENANT.to_owned(),
         email: EmailAddress::parse(EMAIL)?,
@@ -201,7 +203,7 @@ async fn fill_lists(databases: &Databases, tenant: TenantId, now_ms: u64) -> Res
             valid_to_ms: None,
             added_by: ACTOR.to_owned(),
         };
-        lists::add_entry(&databases.app, tenant, list, entry, u32::MAX, now_ms).await?;
+        lists::add_entry(&databases.app, tenant, list, entry, u32::MAX, ACTOR.into(), now_ms).await?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::storage::databases::Databases;
 pub(super) struct PeopleParts {
     pub hasher: Arc<SecretHasher>,
     pub sign_ins: SignIns,
-    pub users: Users,
+    pub users: Arc<Users>,
     pub clients: Clients,
     pub tenants: Tenants,
 }
@@ -55,6 +55,7 @@ pub(super) fn people_parts(
         world: world.clone(),
     });
     let users = Users { app: app.clone(), revocations: revocations.clone(), issuer, world: world.clone() };
+    let users = Arc::new(users);
     let clients = Clients { app: app.clone(), hasher: hasher.clone(), revocations, world: world.clone() };
     let tenants = Tenants { system: databases.system.clone(), world: world.clone() };
     Ok(PeopleParts { hasher, sign_ins, users, clients, tenants })

@@ -104,7 +104,7 @@ pub async fn erase(
         return Err(TenantError::CardNumber);
     }
     let tenant = tenant_of(&databases.system, tenant).await?;
-    let new = NewErasure { payment, reason, actor: actor.to_owned(), now_ms: SystemClock.now_ms() };
+    let new = NewErasure { payment, reason, actor: actor.into(), now_ms: SystemClock.now_ms() };
     erasures::erase(&databases.app, tenant, new).await.map_err(|error| match error {
         EraseError::UnknownPayment => TenantError::UnknownPayment(payment),
         EraseError::Storage(error) => error.into(),
@@ -125,7 +125,7 @@ pub async fn set_retention(
     actor: &str,
 ) -> Result<Option<RetentionMonths>, TenantError> {
     let tenant = tenant_of(system, tenant).await?;
-    Ok(tenants::set_retention(system, tenant, retention, actor, SystemClock.now_ms()).await?)
+    Ok(tenants::set_retention(system, tenant, retention, actor.into(), SystemClock.now_ms()).await?)
 }
 
 pub async fn create_tenant(

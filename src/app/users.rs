@@ -93,7 +93,7 @@ pub async fn create_user(
         email: order.email,
         display_name: order.display_name,
         roles: order.roles,
-        created_by: order.created_by.to_owned(),
+        created_by: order.created_by.into(),
         created_at_ms: now_ms,
         link,
     };
@@ -122,7 +122,7 @@ pub async fn new_password_link(
     let (tenant, user) = user_of(databases, tenant, email).await?;
     let world = system();
     let (link, shown) = new_link(page, tenant, user, &world);
-    users::set_link(&databases.app, tenant, user, link, actor.to_owned(), world.now_ms()).await?;
+    users::set_link(&databases.app, tenant, user, link, actor.into(), world.now_ms()).await?;
     Ok(shown)
 }
 
@@ -135,7 +135,7 @@ pub async fn remove_second_factor(
 ) -> Result<(), UserError> {
     let (tenant, user) = user_of(databases, tenant, email).await?;
     let now_ms = system().now_ms();
-    users::remove_second_factor(&databases.app, tenant, user, actor.to_owned(), now_ms).await?;
+    users::remove_second_factor(&databases.app, tenant, user, actor.into(), now_ms).await?;
     Ok(())
 }
 

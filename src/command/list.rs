@@ -111,7 +111,8 @@ async fn import(config: Config, order: ListOrder, file: &Path) -> Result<ExitCod
             }
             let size = part.len();
             let stored =
-                lists::add_entries(&pools.app, tenant, &head.name, part, entries_max, ACTOR, now_ms).await;
+                lists::add_entries(&pools.app, tenant, &head.name, part, entries_max, &ACTOR.into(), now_ms)
+                    .await;
             let already_there = offered - added;
             let stored =
                 stored.map_err(|because| ImportStoppedError { read, added, already_there, because })?;

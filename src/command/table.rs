@@ -145,10 +145,11 @@ async fn import(
         let (tenant, table) = find(pools, &choice).await?;
         let unchecked = card_checks::unchecked(&pools.system, tenant).await?;
         let tables = Tables::new(pools.app.clone(), world(pools).await?, quotas);
-        let upload = RowsUpload { tenant, table, format, source, unchecked, note, actor: ACTOR.to_owned() };
+        let (actor, activates) = (ACTOR.to_owned(), true);
+        let upload = RowsUpload { tenant, table, format, source, unchecked, note, actor, activates };
         match tables.upload(upload).await {
-            Ok((version, _)) => {
-                let TableVersion { number, rows, valid_from_ms, .. } = version;
+            Ok((TableVersion { number, rows, valid_from_ms, .. }, _)) => {
+                let valid_from_ms = valid_from_ms.unwrap_or_default();
                 print_result!("version {number}: {rows} rows, valid from {valid_from_ms}");
             }
             Err(UploadRowsError::Bad(bad)) => {
@@ -258,7 +259,8 @@ async fn roll_back(config: Config, choice: TableChoice, version: Option<i32>) ->
         let (tenant, table) = find(pools, &choice).await?;
         let (world, request) = (world(pools).await?, TableActivationRequest::RollBack { version });
         let any = ExpectedActivation::default();
-        let line = tables::activate(&pools.app, &world, tenant, &table.name, request, ACTOR, any).await?;
+        let line =
+            tables::activate(&pools.app, &world, tenant, &table.name, request, ACTOR.into(), any).await?;
         print_result!("version {}: valid from {}", line.version, line.valid_from_ms);
         Ok(())
     })

@@ -191,7 +191,7 @@ impl Imports {
         });
         let act = Act {
             at_ms: self.world.now_ms(),
-            actor: ACTOR.to_owned(),
+            actor: ACTOR.into(),
             action: Action::HistoryImported,
             subject: subject.to_owned(),
             before: None,

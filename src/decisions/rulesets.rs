@@ -15,6 +15,7 @@ use super::diagnoses::{Diagnoses, RequestDiagnoses};
 use super::nodes::Nodes;
 use super::plugins::Plugins;
 use super::query_checks::{QueryContext, RulesetFlaw, query_flaws};
+use crate::domain::audit::Actor;
 use crate::domain::backtest::GuardRefusal;
 use crate::domain::decision::EvidenceVersion;
 use crate::domain::plugin::{Digest, TenantPlugin, UploadState};
@@ -194,20 +195,28 @@ impl Rulesets {
         point: DecisionPoint,
         revision: i32,
         guard: Option<ActivationGuard>,
-        actor: &str,
+        actor: Actor,
         expected: ExpectedActivation,
     ) -> Result<Activation, GuardedActivationError> {
-        if let Some(ActivationGuard { backtest, changed_max_ten_thousandths }) = guard {
-            // A finished backtest never changes, so this still holds when the activation is
-            // written.
-            let found =
-                backtests::get(&self.app, tenant, point, backtest).await.map_err(ActivateError::from)?;
-            let found = found.ok_or(GuardedActivationError::Refused(GuardRefusal::Unknown))?;
-            found.permits(revision, changed_max_ten_thousandths).map_err(GuardedActivationError::Refused)?;
-        }
+        // A finished backtest never changes, so this still holds when the activation is written.
+        self.check_guard(tenant, point, revision, guard).await?;
         let request =
             ActivationRequest::Activate { revision, guard_backtest: guard.map(|guard| guard.backtest) };
         Ok(self.activate(tenant, point, request, actor, expected).await?)
+    }
+
+    /// Whether the guard allows the revision to be activated.
+    pub async fn check_guard(
+        &self,
+        tenant: TenantId,
+        point: DecisionPoint,
+        revision: i32,
+        guard: Option<ActivationGuard>,
+    ) -> Result<(), GuardedActivationError> {
+        let Some(ActivationGuard { backtest, changed_max_ten_thousandths }) = guard else { return Ok(()) };
+        let found = backtests::get(&self.app, tenant, point, backtest).await.map_err(ActivateError::from)?;
+        let found = found.ok_or(GuardedActivationError::Refused(GuardRefusal::Unknown))?;
+        found.permits(revision, changed_max_ten_thousandths).map_err(GuardedActivationError::Refused)
     }
 
     /// Writes a new activation once every node can run the plugins that it adds, and the facts that
@@ -218,10 +227,10 @@ impl Rulesets {
         tenant: TenantId,
         point: DecisionPoint,
         request: ActivationRequest,
-        actor: &str,
+        actor: Actor,
         expected: ExpectedActivation,
     ) -> Result<Activation, ActivateError> {
-        let (actor, now_ms) = (actor.to_owned(), self.world.now_ms());
+        let now_ms = self.world.now_ms();
         let mut new = NewActivation { tenant, point, actor, now_ms, expected };
         // A rollback is urgent. A node that lacks a plugin follows once it has it.
         if !matches!(request, ActivationRequest::RollBack { .. }) {

@@ -64,6 +64,8 @@ pub struct RowsUpload<R> {
     pub unchecked: UncheckedFields,
     pub note: String,
     pub actor: String,
+    /// Otherwise it takes effect once somebody activates it.
+    pub activates: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl Tables {
     pub async fn upload<R: Read + Send + 'static>(
         &self,
         upload: RowsUpload<R>,
-    ) -> Result<(TableVersion, TableActivation), UploadRowsError> {
+    ) -> Result<(TableVersion, Option<TableActivation>), UploadRowsError> {
         // Checked again when it is stored.
         if upload.table.closed.is_some() {
             return Err(AddVersionError::Closed.into());
@@ -160,13 +162,13 @@ async fn read_and_store<R: Read + Send + 'static>(
     quotas: TableQuotas,
     upload: RowsUpload<R>,
     turn: OwnedSemaphorePermit,
-) -> Result<(TableVersion, TableActivation), UploadRowsError> {
-    let RowsUpload { tenant, table, format, source, unchecked, note, actor } = upload;
+) -> Result<(TableVersion, Option<TableActivation>), UploadRowsError> {
+    let RowsUpload { tenant, table, format, source, unchecked, note, actor, activates } = upload;
     let Table { name, schema, .. } = table;
     let reading =
         tokio::task::spawn_blocking(move || read_rows(schema, quotas.rows_max, unchecked, format, source));
     let rows = reading.await?.map_err(UploadRowsError::Read)?.map_err(UploadRowsError::Bad)?;
-    let new = NewVersion { tenant, table: name, rows, note, actor };
+    let new = NewVersion { tenant, table: name, rows, note, actor, activates };
     let stored = tables::add_version(&app, &world, new, quotas).await;
     drop(turn);
     Ok(stored?)

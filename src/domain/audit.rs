@@ -1,5 +1,48 @@
 //! Acts of administrators: who changed what and when, with the state before and after.
 
+use super::proposal::ProposalId;
+
+/// Who changes something: `user:<id>`, `client:<id>` or a part of Tollgate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    name: String,
+    approval: Option<Approval>,
+}
+
+/// The second person behind a change that one person may not make alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    pub proposal: ProposalId,
+    pub approved_by: String,
+}
+
+impl Actor {
+    /// Who proposed a change, acting on the approval of another.
+    pub fn approved(name: String, approval: Approval) -> Self {
+        Self { name, approval: Some(approval) }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn approval(&self) -> Option<&Approval> {
+        self.approval.as_ref()
+    }
+}
+
+impl From<String> for Actor {
+    fn from(name: String) -> Self {
+        Self { name, approval: None }
+    }
+}
+
+impl From<&str> for Actor {
+    fn from(name: &str) -> Self {
+        name.to_owned().into()
+    }
+}
+
 /// The kinds of acts. The name of each is stored and shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -43,10 +86,14 @@ pub enum Action {
     SecondFactorRemoved,
     SignInsEnded,
     RefreshTokenReused,
+    ProposalMade,
+    ProposalDeclined,
+    ProposalWithdrawn,
+    SecondPersonChanged,
 }
 
 impl Action {
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 44] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -87,6 +134,10 @@ impl Action {
         Self::SecondFactorRemoved,
         Self::SignInsEnded,
         Self::RefreshTokenReused,
+        Self::ProposalMade,
+        Self::ProposalDeclined,
+        Self::ProposalWithdrawn,
+        Self::SecondPersonChanged,
     ];
 
     pub fn name(self) -> &'static str {
@@ -131,6 +182,10 @@ impl Action {
             Self::SecondFactorRemoved => "second_factor.removed",
             Self::SignInsEnded => "sign_ins.ended",
             Self::RefreshTokenReused => "refresh_token.reused",
+            Self::ProposalMade => "proposal.made",
+            Self::ProposalDeclined => "proposal.declined",
+            Self::ProposalWithdrawn => "proposal.withdrawn",
+            Self::SecondPersonChanged => "second_person.changed",
         }
     }
 
@@ -143,7 +198,7 @@ impl Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
     pub at_ms: u64,
-    pub actor: String,
+    pub actor: Actor,
     pub action: Action,
     /// The number of a revision, the digest of a plugin or the name of a list, for example.
     pub subject: String,

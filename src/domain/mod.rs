@@ -26,6 +26,7 @@ pub mod party;
 pub mod payment;
 pub mod payment_event;
 pub mod plugin;
+pub mod proposal;
 pub mod quarantine;
 pub mod quotas;
 pub mod rates;

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::time::Month;
 
 const DAY_MS: u64 = 86_400_000;
 
 /// How many whole months are kept before the current one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct RetentionMonths(u16);
 
 impl RetentionMonths {
@@ -33,6 +36,20 @@ impl RetentionMonths {
         const DAYS: [u64; 12] = [0, 28, 59, 89, 120, 150, 181, 212, 242, 273, 303, 334];
         let months = usize::from(self.0);
         ((months / 12) as u64 * 365 + DAYS[months % 12]) * DAY_MS
+    }
+}
+
+impl TryFrom<u16> for RetentionMonths {
+    type Error = &'static str;
+
+    fn try_from(months: u16) -> Result<Self, Self::Error> {
+        Self::new(months).ok_or("expected 1 to 1200 months")
+    }
+}
+
+impl From<RetentionMonths> for u16 {
+    fn from(months: RetentionMonths) -> Self {
+        months.0
     }
 }
 

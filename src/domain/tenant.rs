@@ -50,12 +50,13 @@ pub enum Scope {
     ClientsWrite,
     SettingsRead,
     SettingsWrite,
+    ProposalsApprove,
     TenantsRead,
     TenantsWrite,
 }
 
 impl Scope {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::PaymentsWrite,
         Self::PaymentsRead,
         Self::PaymentsErase,
@@ -75,6 +76,7 @@ impl Scope {
         Self::ClientsWrite,
         Self::SettingsRead,
         Self::SettingsWrite,
+        Self::ProposalsApprove,
         Self::TenantsRead,
         Self::TenantsWrite,
     ];
@@ -100,6 +102,7 @@ impl Scope {
             Self::ClientsWrite => "clients:write",
             Self::SettingsRead => "settings:read",
             Self::SettingsWrite => "settings:write",
+            Self::ProposalsApprove => "proposals:approve",
             Self::TenantsRead => "tenants:read",
             Self::TenantsWrite => "tenants:write",
         }
@@ -123,6 +126,7 @@ impl Scope {
                 | Self::ClientsRead
                 | Self::ClientsWrite
                 | Self::SettingsWrite
+                | Self::ProposalsApprove
                 | Self::TenantsRead
                 | Self::TenantsWrite
         )

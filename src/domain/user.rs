@@ -83,7 +83,8 @@ impl EmailAddress {
 pub const DISPLAY_NAME_LENGTH_MAX: usize = 100;
 
 /// What a person may do. The names are part of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     Admin,
     Author,
@@ -118,8 +119,9 @@ impl Role {
     pub fn scopes(self) -> &'static [Scope] {
         use Scope::{
             AuditRead, ClientsRead, ClientsWrite, DecisionsRead, ListsRead, ListsWrite, PaymentsErase,
-            PaymentsRead, PluginsRead, PluginsWrite, ReviewsRead, ReviewsWrite, RulesetsRead, RulesetsWrite,
-            SettingsRead, SettingsWrite, TenantsRead, TenantsWrite, UsersRead, UsersWrite,
+            PaymentsRead, PluginsRead, PluginsWrite, ProposalsApprove, ReviewsRead, ReviewsWrite,
+            RulesetsRead, RulesetsWrite, SettingsRead, SettingsWrite, TenantsRead, TenantsWrite, UsersRead,
+            UsersWrite,
         };
         match self {
             Self::Admin => &[
@@ -141,6 +143,7 @@ impl Role {
                 ClientsWrite,
                 SettingsRead,
                 SettingsWrite,
+                ProposalsApprove,
             ],
             Self::Author => &[
                 PaymentsRead,

@@ -16,8 +16,10 @@ pub(super) mod operations;
 pub mod payments;
 pub(super) mod plugins;
 pub(super) mod problem_pages;
+pub(super) mod proposals;
 pub(super) mod rulesets;
 pub(super) mod session;
+pub(super) mod settings;
 pub(super) mod tables;
 pub(super) mod tenants;
 pub(super) mod users;
@@ -67,6 +69,8 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, users::routes()),
         api(RouteClass::Ordinary, clients::routes()),
         api(RouteClass::Ordinary, tenants::routes()),
+        api(RouteClass::Ordinary, proposals::routes()),
+        api(RouteClass::Ordinary, settings::routes()),
         api(RouteClass::Ordinary, me::routes()),
         api(RouteClass::Stream, feed::routes()),
         api(RouteClass::Ordinary, openapi::routes()),

@@ -25,6 +25,7 @@ use crate::people::clients::Clients;
 use crate::people::sign_in::SignIns;
 use crate::people::tenants::Tenants;
 use crate::people::users::Users;
+use crate::proposals::Proposals;
 use crate::storage::pool::AppPool;
 
 /// The use cases, and what handlers need to read from storage.
@@ -47,7 +48,8 @@ pub struct Services {
     /// Of clients.
     pub sign_in_limits: SignInLimits,
     pub sign_ins: SignIns,
-    pub users: Users,
+    pub users: Arc<Users>,
+    pub proposals: Proposals,
     pub clients: Clients,
     pub tenants: Tenants,
     pub world: World,

@@ -74,7 +74,7 @@ impl Clients {
             secret_hash,
             scopes: order.scopes.clone(),
             requests_per_s: order.requests_per_s,
-            created_by: by.actor.clone(),
+            created_by: by.actor.name().to_owned(),
             created_at_ms: now_ms,
         };
         let client = Client {
@@ -98,7 +98,8 @@ impl Clients {
     ) -> Result<Client, ClientError> {
         may_give(by, change.scopes.as_deref().unwrap_or_default())?;
         let now_ms = self.world.now_ms();
-        let client = clients::change(&self.app, by.tenant, id, change, by.actor.clone(), now_ms).await?;
+        let client =
+            clients::change(&self.app, by.tenant, id, change, by.actor.name().to_owned(), now_ms).await?;
         self.revocations.follow().await?;
         Ok(client)
     }
@@ -115,7 +116,7 @@ impl Clients {
         let now_ms = self.world.now_ms();
         let overlap_ms = u64::try_from(overlap.min(OVERLAP_MAX).as_millis()).unwrap_or(u64::MAX);
         let until_ms = (overlap_ms > 0).then(|| now_ms.saturating_add(overlap_ms));
-        let actor = by.actor.clone();
+        let actor = by.actor.name().to_owned();
         let client = clients::replace_secret(&self.app, by.tenant, id, hash, until_ms, actor, now_ms).await?;
         self.revocations.follow().await?;
         Ok((client, secret))

@@ -103,7 +103,7 @@ impl SignIns {
         }
         self.give_back(Some(&account), None, now);
         let actor = format!("user:{user}");
-        users::remove_second_factor(&self.app, tenant, user, actor, self.world.now_ms()).await?;
+        users::remove_second_factor(&self.app, tenant, user, actor.into(), self.world.now_ms()).await?;
         self.revocations.follow().await?;
         Ok(())
     }

@@ -285,7 +285,7 @@ impl SignIns {
 
     /// Signs the person out everywhere.
     pub async fn end_all(&self, tenant: TenantId, user: UserId) -> Result<(), StorageError> {
-        let actor = format!("user:{user}");
+        let actor = format!("user:{user}").into();
         users::end_sign_ins(&self.app, tenant, user, actor, self.world.now_ms()).await?;
         self.revocations.follow().await
     }

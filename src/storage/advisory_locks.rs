@@ -112,6 +112,8 @@ pub(super) enum TenantLock {
     /// Taken before tables and their versions are counted for the quotas. Versions are numbered
     /// without gaps.
     Tables(TenantId),
+    /// Taken before open proposals are counted for the limit.
+    Proposals(TenantId),
 }
 
 impl TenantLock {
@@ -125,6 +127,7 @@ impl TenantLock {
             Self::Backtests(tenant) => format!("backtests {tenant}"),
             Self::Derivations(tenant) => format!("derivations {tenant}"),
             Self::Tables(tenant) => format!("tables {tenant}"),
+            Self::Proposals(tenant) => format!("proposals {tenant}"),
         }
     }
 
@@ -208,6 +211,7 @@ mod tests {
             (TenantLock::Backtests(tenant), format!("backtests {one}")),
             (TenantLock::Derivations(tenant), format!("derivations {one}")),
             (TenantLock::Tables(tenant), format!("tables {one}")),
+            (TenantLock::Proposals(tenant), format!("proposals {one}")),
         ] {
             assert_eq!(lock.text(), text);
         }

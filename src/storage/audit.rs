@@ -4,32 +4,41 @@
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
-use super::StorageError;
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::pool::AppPool;
-use crate::domain::audit::{Act, Action, AuditEvent};
+use super::{StorageError, proposals};
+use crate::domain::audit::{Act, Action, Actor, Approval, AuditEvent};
+use crate::domain::proposal::ProposalId;
 use crate::domain::tenant::TenantId;
 
 const WHAT: &str = "audit event";
 
-/// Records an act in the transaction that carries it out. Must be called last: it takes a lock on
-/// which the tenant's other acts wait until the commit, so that sequences rise in commit order.
+/// Records an act in the transaction that carries it out, and closes the proposal that it fulfils.
+/// Must be called last: it takes a lock on which the tenant's other acts wait until the commit, so
+/// that sequences rise in commit order.
 pub async fn record(connection: &mut PgConnection, tenant: TenantId, act: &Act) -> Result<i64, StorageError> {
+    if let Some(approval) = act.actor.approval() {
+        proposals::close_approved(connection, tenant, approval, act.at_ms).await?;
+    }
     TenantLock::AuditLog(tenant).take_in_transaction(connection).await?;
     let sequence = sqlx::query_scalar(
-        "insert into audit_events (tenant_id, at_ms, actor, action, subject, before, after)
-         values ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb)
+        "insert into audit_events (tenant_id, at_ms, actor, action, subject, before, after, proposal_id,
+                                   approved_by)
+         values ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9)
          returning sequence",
     )
     .bind(tenant.0)
     .bind(bigint(act.at_ms))
-    .bind(&act.actor)
+    .bind(act.actor.name())
     .bind(act.action.name())
     .bind(&act.subject)
     .bind(&act.before)
     .bind(&act.after)
+    .bind(act.actor.approval().map(|approval| approval.proposal.0))
+    .bind(act.actor.approval().map(|approval| &approval.approved_by))
     .fetch_one(connection)
     .await?;
     Ok(sequence)
@@ -57,7 +66,8 @@ pub async fn list(
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
-                "select sequence, at_ms, actor, action, subject, before::text, after::text
+                "select sequence, at_ms, actor, action, subject, before::text, after::text, proposal_id,
+                        approved_by
                  from audit_events
                  where tenant_id = $1
                    and ($2::bigint is null or sequence < $2)
@@ -98,7 +108,8 @@ pub async fn since(
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let rows = sqlx::query(
-                "select sequence, at_ms, actor, action, subject, before::text, after::text
+                "select sequence, at_ms, actor, action, subject, before::text, after::text, proposal_id,
+                        approved_by
                  from audit_events
                  where tenant_id = $1 and sequence > $2
                  order by sequence
@@ -115,10 +126,22 @@ pub async fn since(
     .await
 }
 
+fn actor_of(row: &PgRow) -> Result<Actor, StorageError> {
+    let name: String = row.try_get("actor")?;
+    let proposal: Option<Uuid> = row.try_get("proposal_id")?;
+    let approved_by: Option<String> = row.try_get("approved_by")?;
+    Ok(match proposal.zip(approved_by) {
+        Some((proposal, approved_by)) => {
+            Actor::approved(name, Approval { proposal: ProposalId(proposal), approved_by })
+        }
+        None => name.into(),
+    })
+}
+
 fn read(row: &PgRow) -> Result<AuditEvent, StorageError> {
     let act = Act {
         at_ms: ms(row.try_get("at_ms")?, WHAT)?,
-        actor: row.try_get("actor")?,
+        actor: actor_of(row)?,
         action: named(Action::parse(row.try_get("action")?), WHAT)?,
         subject: row.try_get("subject")?,
         before: row.try_get("before")?,

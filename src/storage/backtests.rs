@@ -185,7 +185,7 @@ async fn insert(
 }
 
 fn act(action: Action, id: Uuid, actor: &str, now_ms: u64, after: Option<serde_json::Value>) -> Act {
-    let (actor, after) = (actor.to_owned(), after.map(|after| after.to_string()));
+    let (actor, after) = (actor.into(), after.map(|after| after.to_string()));
     Act { at_ms: now_ms, actor, action, subject: id.to_string(), before: None, after }
 }
 

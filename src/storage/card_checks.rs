@@ -84,7 +84,7 @@ pub async fn set(
                 let state = |checked: bool| Some(json!({ "checked": checked }).to_string());
                 let act = Act {
                     at_ms: now_ms,
-                    actor,
+                    actor: actor.into(),
                     action: Action::CardCheckChanged,
                     subject: field.name().to_owned(),
                     before: state(!checked),

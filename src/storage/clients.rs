@@ -97,7 +97,7 @@ async fn insert(connection: &mut PgConnection, client: NewClient) -> Result<(), 
     }
     let act = Act {
         at_ms: client.created_at_ms,
-        actor: client.created_by,
+        actor: client.created_by.into(),
         action: Action::ClientCreated,
         subject: client.id.to_string(),
         before: None,
@@ -271,7 +271,7 @@ pub async fn change(
             }
             let act = Act {
                 at_ms: now_ms,
-                actor,
+                actor: actor.into(),
                 action: Action::ClientChanged,
                 subject: id.to_string(),
                 before: Some(state(&before)),
@@ -319,7 +319,7 @@ pub async fn replace_secret(
             }
             let act = Act {
                 at_ms: now_ms,
-                actor,
+                actor: actor.into(),
                 action: Action::ClientSecretReplaced,
                 subject: id.to_string(),
                 before: None,

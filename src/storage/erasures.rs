@@ -14,7 +14,7 @@ use super::query_error::OfStatement;
 use super::series::{self, aggregate_key};
 use super::values::value_keys;
 use super::{StorageError, audit, evidence, search};
-use crate::domain::audit::{Act, Action};
+use crate::domain::audit::{Act, Action, Actor};
 use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::tenant::TenantId;
 
@@ -24,7 +24,7 @@ const WHAT: &str = "erasure";
 pub struct NewErasure {
     pub payment: PaymentId,
     pub reason: String,
-    pub actor: String,
+    pub actor: Actor,
     pub now_ms: u64,
 }
 
@@ -102,7 +102,7 @@ async fn erase_now(
     .bind(tenant.0)
     .bind(payment.0)
     .bind(bigint(now_ms))
-    .bind(&actor)
+    .bind(actor.name())
     .bind(&reason)
     .bind(terms)
     .execute(&mut *connection)
@@ -127,7 +127,7 @@ async fn erase_now(
         after: Some(serde_json::json!({ "reason": reason }).to_string()),
     };
     audit::record(connection, tenant, &act).await?;
-    Ok(Erasure { erased_at_ms: now_ms, actor, reason })
+    Ok(Erasure { erased_at_ms: now_ms, actor: actor.name().to_owned(), reason })
 }
 
 /// The keys of the rows that a payment can have.

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub use adding::{AddEntryError, AddedEntries, NewEntry, add_entries, add_entry};
 pub use conversion::{ListConversion, convert_lists};
-pub use entries::{EntryFilter, close_entry, entries};
+pub use entries::{EntryFilter, close_entry, entries, open_entry};
 
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
@@ -22,7 +22,7 @@ use super::pool::AppPool;
 use super::query_error::OfStatement;
 use super::rulesets::deployed_revision_asking;
 use super::{StorageError, audit};
-use crate::domain::audit::{Act, Action};
+use crate::domain::audit::{Act, Action, Actor};
 use crate::domain::comparison::ValueKind;
 use crate::domain::list::ListKinds;
 use crate::domain::quotas::kept_max;
@@ -104,7 +104,7 @@ pub async fn create(
             check_quota(connection, tenant, lists_max).await?;
             let act = Act {
                 at_ms: new.created_at_ms,
-                actor: new.created_by,
+                actor: new.created_by.into(),
                 action: Action::ListCreated,
                 subject: new.name,
                 before: None,
@@ -252,9 +252,9 @@ pub async fn close(
     tenant: TenantId,
     name: &str,
     now_ms: u64,
-    closed_by: &str,
+    actor: Actor,
 ) -> Result<(), CloseListError> {
-    let (name, closed_by) = (name.to_owned(), closed_by.to_owned());
+    let name = name.to_owned();
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let point = DecisionPoint::Payment;
@@ -269,7 +269,7 @@ pub async fn close(
             .bind(tenant.0)
             .bind(&name)
             .bind(bigint(now_ms))
-            .bind(&closed_by)
+            .bind(actor.name())
             .execute(&mut *connection)
             .await
             .of_statement()?;
@@ -278,7 +278,7 @@ pub async fn close(
             }
             let act = Act {
                 at_ms: now_ms,
-                actor: closed_by,
+                actor,
                 action: Action::ListClosed,
                 subject: name,
                 before: Some(json!({"closed": false}).to_string()),

@@ -30,6 +30,7 @@ pub mod payment_events;
 pub mod plugins;
 pub mod pool;
 pub mod private_server;
+pub mod proposals;
 pub mod provision;
 pub mod quarantines;
 mod query_error;
@@ -73,6 +74,9 @@ pub enum StorageError {
     /// The personal data has been erased.
     #[error("the personal data has been erased")]
     Erased,
+    /// The proposal of a change was decided in the meantime, so the change was not made.
+    #[error("the proposal is not open any more")]
+    ProposalDecided,
     /// The task that did the work ended without a result.
     #[error("the database query was cancelled")]
     Abandoned,
@@ -86,6 +90,7 @@ impl std::fmt::Debug for StorageError {
             Self::Database(error) => write!(f, "Database({error})"),
             Self::Unreadable { what } => write!(f, "Unreadable({what})"),
             Self::Erased => f.write_str("Erased"),
+            Self::ProposalDecided => f.write_str("ProposalDecided"),
             Self::Abandoned => f.write_str("Abandoned"),
         }
     }
@@ -126,7 +131,7 @@ impl StorageError {
                 let code = error.as_database_error().and_then(|error| error.code());
                 code.is_some_and(|code| PASSING.contains(&code.as_ref()))
             }
-            Self::Unreadable { .. } | Self::Erased => false,
+            Self::Unreadable { .. } | Self::Erased | Self::ProposalDecided => false,
         }
     }
 

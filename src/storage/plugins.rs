@@ -241,7 +241,14 @@ pub async fn retire(
             }
             let told = |retired: bool| Some(serde_json::json!({"retired": retired}).to_string());
             let (action, subject) = (Action::PluginRetired, digest.to_string());
-            let act = Act { at_ms: now_ms, actor, action, subject, before: told(false), after: told(true) };
+            let act = Act {
+                at_ms: now_ms,
+                actor: actor.into(),
+                action,
+                subject,
+                before: told(false),
+                after: told(true),
+            };
             audit::record(connection, tenant, &act).await?;
             Ok(TenantPlugin { retired_at_ms: Some(now_ms), ..seen })
         })

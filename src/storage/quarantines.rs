@@ -71,7 +71,7 @@ pub async fn open(
                 }
                 let (action, at_ms) = (Action::RuleQuarantined, quarantine.opened_at_ms);
                 let (before, after) = (None, Some(act_json(&quarantine)));
-                let (actor, subject) = (TOLLGATE.to_owned(), identity.rule.clone());
+                let (actor, subject) = (TOLLGATE.into(), identity.rule.clone());
                 audit::record(connection, tenant, &Act { at_ms, actor, action, subject, before, after })
                     .await?;
                 Ok(OpenOutcome::Opened)
@@ -107,7 +107,7 @@ pub async fn lift(
             let quarantine = read(&row)?;
             let (action, at_ms) = (Action::QuarantineLifted, lifted.at_ms);
             let (before, after) = (Some(act_json(&quarantine)), None);
-            let (actor, subject) = (lifted.by, quarantine.identity.rule);
+            let (actor, subject) = (lifted.by.into(), quarantine.identity.rule);
             audit::record(connection, tenant, &Act { at_ms, actor, action, subject, before, after }).await?;
             Ok(true)
         })

@@ -359,7 +359,7 @@ async fn finish(
     .await?;
     let act = Act {
         at_ms: now_ms,
-        actor,
+        actor: actor.into(),
         action: Action::DecisionsRemoved,
         subject: id.month.to_string(),
         before: None,

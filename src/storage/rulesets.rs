@@ -108,7 +108,7 @@ fn creation(revision: &Revision) -> Act {
     let after = json!({"digest": revision.digest.to_string(), "note": revision.note, "rules": rules});
     Act {
         at_ms: revision.created_at_ms,
-        actor: revision.created_by.clone(),
+        actor: revision.created_by.as_str().into(),
         action: Action::RevisionCreated,
         subject: revision.number.to_string(),
         before: None,

@@ -148,7 +148,7 @@ async fn end_reused(
     end_these(connection, tenant, &[id], now_ms).await?;
     let act = Act {
         at_ms: now_ms,
-        actor: format!("user:{user}"),
+        actor: format!("user:{user}").into(),
         action: Action::RefreshTokenReused,
         subject: id.to_string(),
         before: None,

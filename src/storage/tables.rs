@@ -21,7 +21,7 @@ use super::pool::AppPool;
 use super::query_error::OfStatement;
 use super::rulesets::deployed_revision_asking;
 use super::{StorageError, audit};
-use crate::domain::audit::{Act, Action};
+use crate::domain::audit::{Act, Action, Actor};
 use crate::domain::comparison::ValueKind;
 use crate::domain::quotas::kept_max;
 use crate::domain::ruleset::DecisionPoint;
@@ -99,7 +99,7 @@ pub async fn create(
             check_quota(connection, tenant, tables_max).await?;
             let act = Act {
                 at_ms: new.created_at_ms,
-                actor: new.created_by,
+                actor: new.created_by.into(),
                 action: Action::TableCreated,
                 subject: new.name.as_str().to_owned(),
                 before: None,
@@ -256,9 +256,9 @@ pub async fn close(
     tenant: TenantId,
     name: &TableName,
     now_ms: u64,
-    closed_by: &str,
+    actor: Actor,
 ) -> Result<(), CloseTableError> {
-    let (name, closed_by) = (name.clone(), closed_by.to_owned());
+    let name = name.clone();
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let (point, asks) =
@@ -273,7 +273,7 @@ pub async fn close(
             .bind(tenant.0)
             .bind(name.as_str())
             .bind(bigint(now_ms))
-            .bind(&closed_by)
+            .bind(actor.name())
             .execute(&mut *connection)
             .await
             .of_statement()?;
@@ -282,7 +282,7 @@ pub async fn close(
             }
             let act = Act {
                 at_ms: now_ms,
-                actor: closed_by,
+                actor,
                 action: Action::TableClosed,
                 subject: name.as_str().to_owned(),
                 before: Some(json!({"closed": false}).to_string()),

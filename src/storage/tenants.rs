@@ -11,7 +11,7 @@ use super::columns::{bigint, ms};
 use super::pool::{AppPool, SystemPool};
 use super::removals::retention_of;
 use super::{StorageError, audit};
-use crate::domain::audit::{Act, Action};
+use crate::domain::audit::{Act, Action, Actor};
 use crate::domain::retention::RetentionMonths;
 use crate::domain::tenant::TenantId;
 
@@ -35,7 +35,7 @@ pub async fn create_tenant(
                     .await?;
                 let act = Act {
                     at_ms: now_ms,
-                    actor: created_by,
+                    actor: created_by.into(),
                     action: Action::TenantCreated,
                     after: Some(json!({"id": id, "name": name}).to_string()),
                     subject: name,
@@ -146,10 +146,9 @@ pub async fn set_retention(
     system: &SystemPool,
     tenant: TenantId,
     retention: Option<RetentionMonths>,
-    actor: &str,
+    actor: Actor,
     now_ms: u64,
 ) -> Result<Option<RetentionMonths>, StorageError> {
-    let actor = actor.to_owned();
     system
         .transaction(move |connection| {
             Box::pin(async move {

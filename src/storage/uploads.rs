@@ -185,7 +185,7 @@ async fn insert(
     let before = was_retired.then(|| serde_json::json!({"retired": true}).to_string());
     let after = Some(serde_json::json!({"state": state.name(), "size_bytes": size_bytes}).to_string());
     let (action, subject) = (Action::PluginUploaded, digest.to_string());
-    let act = Act { at_ms: now_ms, actor, action, subject, before, after };
+    let act = Act { at_ms: now_ms, actor: actor.into(), action, subject, before, after };
     audit::record(connection, tenant, &act).await?;
     Ok(())
 }

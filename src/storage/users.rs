@@ -15,7 +15,7 @@ use super::columns::{bigint, ms, named};
 use super::pool::AppPool;
 use super::query_error::OfStatement;
 use super::{StorageError, audit, sign_ins};
-use crate::domain::audit::{Act, Action};
+use crate::domain::audit::{Act, Action, Actor};
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::TenantId;
 use crate::domain::user::{EmailAddress, Role, UserId};
@@ -33,7 +33,7 @@ pub struct NewUser {
     pub email: EmailAddress,
     pub display_name: String,
     pub roles: Vec<Role>,
-    pub created_by: String,
+    pub created_by: Actor,
     pub created_at_ms: u64,
     /// With which the person sets a password.
     pub link: Link,
@@ -97,7 +97,7 @@ pub async fn create(app: &AppPool, tenant: TenantId, new: NewUser) -> Result<(),
             .bind(new.email.compared())
             .bind(&new.display_name)
             .bind(&roles)
-            .bind(&new.created_by)
+            .bind(new.created_by.name())
             .bind(bigint(new.created_at_ms))
             .bind(new.link.digest.0.as_slice())
             .bind(bigint(new.link.expires_at_ms))
@@ -214,7 +214,7 @@ pub async fn change(
     tenant: TenantId,
     id: UserId,
     change: UserChange,
-    actor: String,
+    actor: Actor,
     now_ms: u64,
 ) -> Result<User, ChangeUserError> {
     app.transaction(tenant, move |connection| {
@@ -264,7 +264,7 @@ async fn store(
     tenant: TenantId,
     before: &User,
     after: &User,
-    actor: String,
+    actor: Actor,
     now_ms: u64,
 ) -> Result<(), StorageError> {
     let state = |user: &User| {

@@ -47,7 +47,9 @@ impl From<StorageError> for BacktestError {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Unavailable(_) | StorageError::Abandoned => Self::Transient(error.to_string()),
-            StorageError::Unreadable { .. } | StorageError::Erased => Self::Permanent(error.to_string()),
+            StorageError::Unreadable { .. } | StorageError::Erased | StorageError::ProposalDecided => {
+                Self::Permanent(error.to_string())
+            }
             StorageError::Database(_) if error.is_passing() => {
                 Self::Transient("the database took too long".to_owned())
             }

@@ -58,6 +58,7 @@ scopes!(
     ReviewsWrite,
     SettingsRead,
     SettingsWrite,
+    ProposalsApprove,
     TenantsRead,
     TenantsWrite,
 );
@@ -80,7 +81,7 @@ impl<S> Caller<S> {
 
     /// As whom the caller administers users and clients.
     pub fn administrator(&self) -> Administrator {
-        Administrator { tenant: self.tenant, actor: self.actor(), scopes: self.scopes }
+        Administrator { tenant: self.tenant, actor: self.actor().into(), scopes: self.scopes }
     }
 
     /// The author of a change, as stored with it.
@@ -160,10 +161,36 @@ impl<'r> FromRequest<'r> for Person {
                 Outcome::Success(Self { tenant, user: id, sign_in, scopes })
             }
             Ok(_) => {
-                let detail = "Only a person who is signed in has this resource.";
+                let detail = "Only a person who is signed in may do this.";
                 Problem::new(ProblemKind::PersonRequired, detail).refuse(request)
             }
             Err(problem) => problem.refuse(request),
+        }
+    }
+}
+
+/// A person who is signed in, with a token that has the scope `S`. Clients are refused, whatever
+/// their scopes.
+#[derive(Debug)]
+pub struct PersonWith<S> {
+    pub tenant: TenantId,
+    pub user: UserId,
+    pub scopes: ScopeSet,
+    scope: PhantomData<fn() -> S>,
+}
+
+#[rocket::async_trait]
+impl<'r, S: ScopeMarker> FromRequest<'r> for PersonWith<S> {
+    type Error = ProblemKind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
+        match Person::from_request(request).await {
+            Outcome::Success(Person { tenant, user, scopes, .. }) if scopes.contains(S::SCOPE) => {
+                Outcome::Success(Self { tenant, user, scopes, scope: PhantomData })
+            }
+            Outcome::Success(_) => lacking(S::SCOPE).refuse(request),
+            Outcome::Error(refused) => Outcome::Error(refused),
+            Outcome::Forward(status) => Outcome::Forward(status),
         }
     }
 }

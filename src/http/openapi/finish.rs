@@ -12,7 +12,7 @@ use crate::http::rfc3339::TIME_MS_MAX;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-const TAGS: [(&str, &str); 16] = [
+const TAGS: [(&str, &str); 18] = [
     ("audit", "Administrative acts, and signed checkpoints to verify the journal with."),
     ("backtests", "Tests of a candidate revision on stored decisions."),
     ("clients", "Machine clients: their scopes, rates and secrets."),
@@ -24,8 +24,10 @@ const TAGS: [(&str, &str); 16] = [
     ("operations", "Health, readiness, metrics and the API document."),
     ("payments", "Payments, their outcomes and later events."),
     ("plugins", "The WebAssembly components that rules are made of."),
+    ("proposals", "Changes that wait for a second person."),
     ("rulesets", "Revisions of rulesets, and which of them decide."),
     ("session", "Signing in and out, for people."),
+    ("settings", "What a tenant has chosen for itself."),
     ("tables", "Reference tables in versions, in which rules look rows up."),
     ("tenants", "The tenants, for operators."),
     ("users", "The people of a tenant and their roles."),

@@ -99,6 +99,12 @@ problems! {
     /// Making a version of a table valid.
     ActivateTableProblems: MalformedRequest MalformedBody NotFound Conflict PreconditionFailed BodyTooLarge
         UnsupportedMediaType InvalidBody;
+    /// Approving or withdrawing a proposal, whose change may not be possible any more.
+    ApproveProblems: PersonRequired SecondPersonRequired NotFound Conflict GuardRefused PluginsNotReady FactsNotReady
+        PreconditionFailed Erased QuotaExceeded;
+    /// Declining a proposal.
+    DeclineProblems: MalformedRequest MalformedBody PersonRequired NotFound Conflict BodyTooLarge UnsupportedMediaType
+        InvalidBody;
     /// Retiring a plugin.
     RetireProblems: NotFound Conflict;
 }

@@ -64,6 +64,7 @@ impl From<&StorageError> for Problem {
                 internal()
             }
             StorageError::Erased => erased(),
+            StorageError::ProposalDecided => people::decided_meanwhile(),
             StorageError::Unreadable { what } => {
                 tracing::error!(what, "stored data cannot be read");
                 internal()

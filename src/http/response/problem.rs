@@ -29,6 +29,7 @@ pub enum ProblemKind {
     SecondFactorRequired,
     SessionEnded,
     PersonRequired,
+    SecondPersonRequired,
     NotFound,
     MethodNotAllowed,
     StillDeciding,
@@ -57,7 +58,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     #[cfg(test)]
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -69,6 +70,7 @@ impl ProblemKind {
         Self::SecondFactorRequired,
         Self::SessionEnded,
         Self::PersonRequired,
+        Self::SecondPersonRequired,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::StillDeciding,
@@ -113,6 +115,7 @@ impl ProblemKind {
             }
             Self::SessionEnded => (401, "session-ended", "The session has ended"),
             Self::PersonRequired => (403, "person-required", "Only a signed-in person may do this"),
+            Self::SecondPersonRequired => (403, "second-person-required", "Another person has to do this"),
             Self::NotFound => (404, "not-found", "The resource does not exist"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The method is not allowed"),
             Self::StillDeciding => {

@@ -5,6 +5,7 @@ use rocket::{Route, get, routes};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::domain::audit::{Action, AuditEvent};
 use crate::http::edge::guard::{AuditRead, Caller};
@@ -33,6 +34,12 @@ pub struct AuditEventShape {
     pub at_ms: Moment,
     /// `client:` followed by the client's id, `command line`, or a part of Tollgate itself.
     pub actor: String,
+    /// The second person, if the act needed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    /// The proposal that was approved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<Uuid>,
     #[schema(example = "revision.activated")]
     pub action: &'static str,
     /// What was changed, for example a revision's number, a plugin's digest or a list's name.
@@ -56,7 +63,9 @@ impl TryFrom<AuditEvent> for AuditEventShape {
         Ok(Self {
             sequence,
             at_ms: act.at_ms.into(),
-            actor: act.actor,
+            approved_by: act.actor.approval().map(|approval| approval.approved_by.clone()),
+            proposal: act.actor.approval().map(|approval| approval.proposal.0),
+            actor: act.actor.name().to_owned(),
             action: act.action.name(),
             subject: act.subject,
             before: value(act.before).map_err(unreadable)?,

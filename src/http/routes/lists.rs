@@ -20,6 +20,8 @@ use crate::http::request::query::Query;
 use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
+use crate::http::routes::proposals::proposed;
+use crate::http::routes::proposals::shapes::ProposalShape;
 use crate::http::services::ServiceState;
 use crate::storage::lists::{self, List, NewList};
 
@@ -152,7 +154,11 @@ pub async fn all(
 /// kept. Refused while an active, canary or shadow revision uses the list.
 #[utoipa::path(
     tag = "lists",
-    responses((status = 204, description = "Closed"), CancelProblems),
+    responses(
+        (status = 204, description = "Closed"),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        CancelProblems,
+    ),
     security(("oauth" = ["lists:write"]))
 )]
 #[delete("/lists/<name>")]
@@ -162,6 +168,10 @@ pub async fn close(
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let name = list_name(name)?;
-    lists::close(&services.app, caller.tenant, name, services.world.now_ms(), &caller.actor()).await?;
+    if services.proposals.is_needed(caller.tenant).await? {
+        let change = services.proposals.list_closed(caller.tenant, name).await?;
+        return proposed(services, &caller, change).await;
+    }
+    lists::close(&services.app, caller.tenant, name, services.world.now_ms(), caller.actor().into()).await?;
     Ok(ApiResponse::empty(Status::NoContent))
 }

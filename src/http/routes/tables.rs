@@ -27,6 +27,8 @@ use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::lists::{KindShape, slug};
+use crate::http::routes::proposals::proposed;
+use crate::http::routes::proposals::shapes::ProposalShape;
 use crate::http::routes::tables::activations::{TableActivationShape, activation_tag};
 use crate::http::services::{ServiceState, Services};
 use crate::storage::tables::{self, NewTable, Table};
@@ -220,7 +222,11 @@ pub async fn one(
 /// A closed table accepts no more versions and activations. The table and its versions are kept.
 #[utoipa::path(
     tag = "tables",
-    responses((status = 204, description = "Closed"), CancelProblems),
+    responses(
+        (status = 204, description = "Closed"),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        CancelProblems,
+    ),
     security(("oauth" = ["lists:write"]))
 )]
 #[delete("/tables/<name>")]
@@ -230,7 +236,11 @@ pub async fn close(
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let name = table_name(name)?;
+    if services.proposals.is_needed(caller.tenant).await? {
+        let change = services.proposals.table_closed(caller.tenant, &name).await?;
+        return proposed(services, &caller, change).await;
+    }
     let now_ms = services.world.now_ms();
-    tables::close(&services.app, caller.tenant, &name, now_ms, &caller.actor()).await?;
+    tables::close(&services.app, caller.tenant, &name, now_ms, caller.actor().into()).await?;
     Ok(ApiResponse::empty(Status::NoContent))
 }

@@ -6,6 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::domain::proposal::Change;
+use crate::domain::tenant::TenantId;
 use crate::domain::user::{DISPLAY_NAME_LENGTH_MAX, EmailAddress, EmailAddressError, Role, UserId};
 use crate::http::edge::guard::{Caller, UsersRead, UsersWrite};
 use crate::http::openapi::problems::{CancelProblems, CreateProblems, ListProblems};
@@ -16,6 +18,8 @@ use crate::http::request::query::Query;
 use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
+use crate::http::routes::proposals::proposed;
+use crate::http::routes::proposals::shapes::ProposalShape;
 use crate::http::services::ServiceState;
 use crate::people::users::{PasswordLink, UserOrder};
 use crate::storage::users::{self, User, UserChange};
@@ -123,11 +127,36 @@ fn user_id(text: &str) -> Result<UserId, Problem> {
     text.parse().map(UserId).map_err(|_| Problem::not_found("user"))
 }
 
+/// Administrators approve what others propose. Where a second person is needed, nobody makes another
+/// administrator alone.
+async fn needs_second_person(
+    services: &ServiceState,
+    tenant: TenantId,
+    user: Option<UserId>,
+    change: &UserChange,
+) -> Result<bool, Problem> {
+    let proposals = &services.proposals;
+    Ok(proposals.is_needed(tenant).await? && proposals.makes_administrator(tenant, user, change).await?)
+}
+
+/// Whether nobody may take over this user's account alone.
+async fn is_guarded(services: &ServiceState, tenant: TenantId, user: UserId) -> Result<bool, Problem> {
+    let proposals = &services.proposals;
+    Ok(proposals.is_needed(tenant).await? && proposals.is_administrator(tenant, user).await?)
+}
+
 /// Creates a user, who sets a password with the link in the response.
+///
+/// If the tenant needs a second person, a user with the role `admin` is only proposed: the response is
+/// 202.
 #[utoipa::path(
     tag = "users",
     request_body(content = UserBody, content_type = "application/json"),
-    responses((status = 201, body = CreatedUserShape, headers(("Location"))), CreateProblems),
+    responses(
+        (status = 201, body = CreatedUserShape, headers(("Location"))),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        CreateProblems,
+    ),
     security(("oauth" = ["users:write"]))
 )]
 #[post("/users", data = "<body>")]
@@ -138,6 +167,11 @@ pub async fn create(
 ) -> Result<ApiResponse, Problem> {
     let UserBody { email, display_name, roles } = body.read(services.world.now_ms())?;
     let order = UserOrder { email, display_name, roles };
+    let change = UserChange { roles: Some(order.roles.clone()), ..UserChange::default() };
+    if needs_second_person(services, caller.tenant, None, &change).await? {
+        let change = services.proposals.new_user(caller.tenant, order).await?;
+        return proposed(services, &caller, change).await;
+    }
     let (user, link) = services.users.create(&caller.administrator(), order).await?;
     let location = format!("/api/v1/users/{}", user.id);
     let shape = CreatedUserShape { user: user.into(), password_link: link.into() };
@@ -172,7 +206,11 @@ pub async fn list(
 #[utoipa::path(
     tag = "users",
     request_body(content = UserChangeBody, content_type = "application/json"),
-    responses((status = 200, body = UserShape), CreateProblems),
+    responses(
+        (status = 200, body = UserShape),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        CreateProblems,
+    ),
     security(("oauth" = ["users:write"]))
 )]
 #[patch("/users/<id>", data = "<body>")]
@@ -185,6 +223,10 @@ pub async fn change(
     let id = user_id(id)?;
     let UserChangeBody { display_name, roles, disabled } = body.read(services.world.now_ms())?;
     let change = UserChange { display_name, roles, disabled };
+    if needs_second_person(services, caller.tenant, Some(id), &change).await? {
+        let change = services.proposals.user_change(caller.tenant, id, change).await?;
+        return proposed(services, &caller, change).await;
+    }
     let user = services.users.change(&caller.administrator(), id, change).await?;
     ApiResponse::json(Status::Ok, &UserShape::from(user))
 }
@@ -192,7 +234,11 @@ pub async fn change(
 /// Creates a link with which the user sets a new password. Earlier links end.
 #[utoipa::path(
     tag = "users",
-    responses((status = 200, body = PasswordLinkShape), CancelProblems),
+    responses(
+        (status = 200, body = PasswordLinkShape),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        CancelProblems,
+    ),
     security(("oauth" = ["users:write"]))
 )]
 #[post("/users/<id>/password-link")]
@@ -201,14 +247,23 @@ pub async fn new_link(
     id: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let link = services.users.new_link(&caller.administrator(), user_id(id)?).await?;
+    let id = user_id(id)?;
+    if is_guarded(services, caller.tenant, id).await? {
+        let email = services.proposals.email_of(caller.tenant, id).await?;
+        return proposed(services, &caller, Change::PasswordLink { user: id, email }).await;
+    }
+    let link = services.users.new_link(&caller.administrator(), id).await?;
     ApiResponse::json(Status::Ok, &PasswordLinkShape::from(link))
 }
 
 /// Removes the second factor of a user who has lost it. All sign-ins of the user end.
 #[utoipa::path(
     tag = "users",
-    responses((status = 204, description = "Removed"), CancelProblems),
+    responses(
+        (status = 204, description = "Removed"),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        CancelProblems,
+    ),
     security(("oauth" = ["users:write"]))
 )]
 #[delete("/users/<id>/second-factor")]
@@ -217,7 +272,12 @@ pub async fn remove_second_factor(
     id: &str,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    services.users.remove_second_factor(&caller.administrator(), user_id(id)?).await?;
+    let id = user_id(id)?;
+    if is_guarded(services, caller.tenant, id).await? {
+        let email = services.proposals.email_of(caller.tenant, id).await?;
+        return proposed(services, &caller, Change::SecondFactorRemoved { user: id, email }).await;
+    }
+    services.users.remove_second_factor(&caller.administrator(), id).await?;
     Ok(ApiResponse::empty(Status::NoContent))
 }
 

@@ -14,7 +14,7 @@ use super::super::time_limit::TimeLimit;
 use super::super::{StorageError, audit};
 use super::changes::{Lead, begin_change};
 use super::entries::{comparison_version, entry_json};
-use crate::domain::audit::{Act, Action};
+use crate::domain::audit::{Act, Action, Actor};
 use crate::domain::comparison::normalized_name;
 use crate::domain::list::ListEntry;
 use crate::domain::quotas::kept_max;
@@ -72,6 +72,7 @@ pub async fn add_entry(
     list: &str,
     entry: NewEntry,
     entries_max: u32,
+    actor: Actor,
     now_ms: u64,
 ) -> Result<ListEntry, AddEntryError> {
     let list = list.to_owned();
@@ -87,7 +88,7 @@ pub async fn add_entry(
             let entry = ListEntry::from(entry);
             let act = Act {
                 at_ms: now_ms,
-                actor: entry.added_by.clone(),
+                actor,
                 action: Action::ListEntryAdded,
                 subject: list,
                 before: None,
@@ -116,11 +117,11 @@ pub async fn add_entries(
     list: &str,
     entries: Vec<NewEntry>,
     entries_max: u32,
-    actor: &str,
+    actor: &Actor,
     now_ms: u64,
 ) -> Result<AddedEntries, AddEntryError> {
     let add = |entries, lead| {
-        let (list, actor) = (list.to_owned(), actor.to_owned());
+        let (list, actor) = (list.to_owned(), actor.clone());
         app.transaction_within(tenant, TimeLimit::PAGE, move |connection| {
             Box::pin(async move {
                 let insertion = Insertion { tenant, list: &list, entries_max, now_ms, lead };
@@ -149,7 +150,7 @@ impl Insertion<'_> {
         &self,
         connection: &mut PgConnection,
         mut entries: Vec<NewEntry>,
-        actor: String,
+        actor: Actor,
     ) -> Result<AddedEntries, AddEntryError> {
         let added = self.run(connection, &mut entries).await?;
         if added.ids.is_empty() {

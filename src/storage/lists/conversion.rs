@@ -195,7 +195,7 @@ async fn set_kinds(
         .await?;
     let act = Act {
         at_ms: now_ms(connection).await?,
-        actor: ACTOR.to_owned(),
+        actor: ACTOR.into(),
         action: Action::ListBroughtOver,
         subject: list,
         before: None,
@@ -259,7 +259,7 @@ async fn next_batch(
         if entry.forms.iter().all(|form| holders.contains_key(form)) {
             let because = equal_to(entry.forms.first().and_then(|form| holders.get(form)));
             let ended = closed(entry, holds_from_ms, ACTOR.to_owned(), Some(because));
-            acts.push(closing_act(list.clone(), entry, &ended, now_ms));
+            acts.push(closing_act(list.clone(), entry, &ended, ACTOR.into(), now_ms));
             *entry = ended;
         } else {
             for form in &entry.forms {

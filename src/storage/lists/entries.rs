@@ -10,7 +10,7 @@ use super::super::pool::AppPool;
 use super::super::{StorageError, audit};
 use super::WHAT;
 use super::changes::{Lead, begin_change};
-use crate::domain::audit::{Act, Action};
+use crate::domain::audit::{Act, Action, Actor};
 use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::list::ListEntry;
 use crate::domain::tenant::TenantId;
@@ -28,20 +28,35 @@ pub async fn close_entry(
     list: &str,
     id: Uuid,
     now_ms: u64,
-    closed_by: &str,
+    actor: Actor,
 ) -> Result<Option<ListEntry>, StorageError> {
-    let (list, closed_by) = (list.to_owned(), closed_by.to_owned());
+    let list = list.to_owned();
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let Some(before) = lock_open_entry(connection, tenant, &list, id, now_ms).await? else {
                 return Ok(None);
             };
             let holds_from_ms = begin_change(connection, tenant, &list, Lead::USUAL).await?;
-            let after = closed(&before, holds_from_ms, closed_by, None);
+            let after = closed(&before, holds_from_ms, actor.name().to_owned(), None);
             write_end(connection, tenant, &after).await?;
-            audit::record(connection, tenant, &closing_act(list, &before, &after, now_ms)).await?;
+            audit::record(connection, tenant, &closing_act(list, &before, &after, actor, now_ms)).await?;
             Ok(Some(after))
         })
+    })
+    .await
+}
+
+/// The entry, if it could be closed now.
+pub async fn open_entry(
+    app: &AppPool,
+    tenant: TenantId,
+    list: &str,
+    id: Uuid,
+    now_ms: u64,
+) -> Result<Option<ListEntry>, StorageError> {
+    let list = list.to_owned();
+    app.transaction(tenant, move |connection| {
+        Box::pin(async move { lock_open_entry(connection, tenant, &list, id, now_ms).await })
     })
     .await
 }
@@ -73,10 +88,16 @@ async fn write_end(
     Ok(())
 }
 
-pub(super) fn closing_act(list: String, before: &ListEntry, after: &ListEntry, now_ms: u64) -> Act {
+pub(super) fn closing_act(
+    list: String,
+    before: &ListEntry,
+    after: &ListEntry,
+    actor: Actor,
+    now_ms: u64,
+) -> Act {
     Act {
         at_ms: now_ms,
-        actor: after.closed_by.clone().unwrap_or_default(),
+        actor,
         action: Action::ListEntryClosed,
         subject: list,
         before: Some(entry_json(before).to_string()),

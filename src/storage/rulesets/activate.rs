@@ -10,7 +10,7 @@ use super::activations::append;
 use super::list_uses::closed_among;
 use super::plan::{ActivateError, ActivationPlan, ActivationRequest, NewActivation, plan};
 use super::uses::{plugins_of, retired_among};
-use crate::domain::audit::{Act, Action};
+use crate::domain::audit::{Act, Action, Actor};
 use crate::domain::ruleset::{Activation, ActivationKind, Deployment};
 
 /// Appends an activation to the log. Concurrent activations wait for each other, so each sees the
@@ -42,14 +42,14 @@ pub async fn activate(
                 _ => None,
             };
             let NewActivation { actor, now_ms, .. } = new;
-            let act = act_of(kind, before, after, guard_backtest, &actor, now_ms);
+            let act = act_of(kind, before, after, guard_backtest, actor.clone(), now_ms);
             let activation = Activation {
                 sequence: 0,
                 point,
                 kind,
                 deployment: after,
                 guard_backtest,
-                activated_by: actor,
+                activated_by: actor.name().to_owned(),
                 activated_at_ms: now_ms,
             };
             let activation = append(connection, tenant, activation).await?;
@@ -65,7 +65,7 @@ fn act_of(
     before: Option<Deployment>,
     after: Deployment,
     guard_backtest: Option<Uuid>,
-    actor: &str,
+    actor: Actor,
     now_ms: u64,
 ) -> Act {
     let action = match kind {
@@ -88,7 +88,7 @@ fn act_of(
     };
     Act {
         at_ms: now_ms,
-        actor: actor.to_owned(),
+        actor,
         action,
         subject: after.revision.to_string(),
         before: before.map(|before| json_of(before, None)),

@@ -8,6 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::activations::{WHAT, log};
+use crate::domain::audit::Actor;
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{ActivationKind, Canary, DecisionPoint, Deployment, activated_and_not_undone};
 use crate::domain::tenant::TenantId;
@@ -113,7 +114,7 @@ pub struct ExpectedActivation {
 }
 
 impl ExpectedActivation {
-    pub(in crate::storage) fn is(&self, current: DeploymentVersion) -> bool {
+    pub fn is(&self, current: DeploymentVersion) -> bool {
         self.one_of.as_ref().is_none_or(|these| these.contains(&current)) && !self.none_of.contains(&current)
     }
 }
@@ -122,7 +123,7 @@ impl ExpectedActivation {
 pub struct NewActivation {
     pub tenant: TenantId,
     pub point: DecisionPoint,
-    pub actor: String,
+    pub actor: Actor,
     pub now_ms: u64,
     pub expected: ExpectedActivation,
 }

@@ -14,7 +14,7 @@ use super::super::pool::AppPool;
 use super::super::query_error::OfStatement;
 use super::super::rulesets::{DeploymentVersion, ExpectedActivation};
 use super::super::{StorageError, audit};
-use crate::domain::audit::{Act, Action};
+use crate::domain::audit::{Act, Action, Actor};
 use crate::domain::table::{TableActivation, TableActivationKind, TableName, valid_from_ms};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
@@ -67,10 +67,10 @@ pub async fn activate(
     tenant: TenantId,
     table: &TableName,
     request: TableActivationRequest,
-    actor: &str,
+    actor: Actor,
     expected: ExpectedActivation,
 ) -> Result<TableActivation, ActivateTableError> {
-    let (world, table, actor) = (world.clone(), table.clone(), actor.to_owned());
+    let (world, table) = (world.clone(), table.clone());
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             DatabaseLock::TableActivationSequence.take_in_transaction(connection).await.of_statement()?;
@@ -100,19 +100,19 @@ pub async fn activate(
                 table,
                 version,
                 kind: request.kind(),
-                activated_by: actor,
+                activated_by: actor.name().to_owned(),
                 activated_at_ms: now_ms,
                 valid_from_ms: valid_from_ms(now_ms, preceding.as_ref()),
             };
             let activation = append(connection, tenant, activation).await?;
-            audit::record(connection, tenant, &act_of(&activation, current)).await?;
+            audit::record(connection, tenant, &act_of(&activation, current, actor)).await?;
             Ok(activation)
         })
     })
     .await
 }
 
-fn act_of(activation: &TableActivation, before: Option<i32>) -> Act {
+fn act_of(activation: &TableActivation, before: Option<i32>, actor: Actor) -> Act {
     let action = match activation.kind {
         TableActivationKind::Upload => Action::TableVersionUploaded,
         TableActivationKind::Activate => Action::TableVersionActivated,
@@ -121,7 +121,7 @@ fn act_of(activation: &TableActivation, before: Option<i32>) -> Act {
     let after = json!({"version": activation.version, "valid_from_ms": activation.valid_from_ms});
     Act {
         at_ms: activation.activated_at_ms,
-        actor: activation.activated_by.clone(),
+        actor,
         action,
         subject: activation.table.as_str().to_owned(),
         before: before.map(|version| json!({"version": version}).to_string()),

@@ -37,8 +37,8 @@ pub struct TableVersion {
     pub note: String,
     pub created_by: String,
     pub created_at_ms: u64,
-    /// When it first takes effect.
-    pub valid_from_ms: u64,
+    /// When it first takes effect. `None` if another person has to activate it.
+    pub valid_from_ms: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct NewVersion {
     pub rows: SortedRows,
     pub note: String,
     pub actor: String,
+    /// Otherwise it takes effect once somebody activates it.
+    pub activates: bool,
 }
 
 #[derive(Debug, Error)]
@@ -64,17 +66,17 @@ pub enum AddVersionError {
     Storage(#[from] StorageError),
 }
 
-/// Stores a version, which takes effect two seconds later.
+/// Stores a version, which takes effect two seconds later if it is to be activated.
 pub async fn add_version(
     app: &AppPool,
     world: &World,
     new: NewVersion,
     quotas: TableQuotas,
-) -> Result<(TableVersion, TableActivation), AddVersionError> {
+) -> Result<(TableVersion, Option<TableActivation>), AddVersionError> {
     let world = world.clone();
     app.transaction_within(new.tenant, TimeLimit::PAGE, move |connection| {
         Box::pin(async move {
-            let NewVersion { tenant, table, rows, note, actor } = new;
+            let NewVersion { tenant, table, rows, note, actor, activates } = new;
             let content = world.uuid_v7(world.now_ms());
             // Before the locks, since this takes seconds.
             chunks::insert(connection, tenant, content, &rows).await?;
@@ -94,36 +96,42 @@ pub async fn add_version(
                 note,
                 created_by: actor.clone(),
                 created_at_ms: now_ms,
-                valid_from_ms: valid_from_ms(now_ms, preceding.as_ref()),
+                valid_from_ms: activates.then(|| valid_from_ms(now_ms, preceding.as_ref())),
             };
             insert(connection, tenant, &table, &version).await?;
-            let activation = TableActivation {
-                sequence: 0,
-                table,
-                version: number,
-                kind: TableActivationKind::Upload,
-                activated_by: actor,
-                activated_at_ms: now_ms,
-                valid_from_ms: version.valid_from_ms,
+            let act = act_of(&version, &table, preceding.as_ref());
+            let activation = match version.valid_from_ms {
+                Some(valid_from_ms) => {
+                    let activation = TableActivation {
+                        sequence: 0,
+                        table,
+                        version: number,
+                        kind: TableActivationKind::Upload,
+                        activated_by: actor,
+                        activated_at_ms: now_ms,
+                        valid_from_ms,
+                    };
+                    Some(append(connection, tenant, activation).await?)
+                }
+                None => None,
             };
-            let activation = append(connection, tenant, activation).await?;
-            audit::record(connection, tenant, &act_of(&version, &activation, preceding.as_ref())).await?;
+            audit::record(connection, tenant, &act).await?;
             Ok((version, activation))
         })
     })
     .await
 }
 
-fn act_of(version: &TableVersion, activation: &TableActivation, preceding: Option<&TableActivation>) -> Act {
+fn act_of(version: &TableVersion, table: &TableName, preceding: Option<&TableActivation>) -> Act {
     let after = json!({
         "version": version.number, "rows": version.rows, "size_bytes": version.size_bytes,
         "digest": version.digest.to_string(), "note": version.note, "valid_from_ms": version.valid_from_ms,
     });
     Act {
         at_ms: version.created_at_ms,
-        actor: version.created_by.clone(),
+        actor: version.created_by.as_str().into(),
         action: Action::TableVersionUploaded,
-        subject: activation.table.as_str().to_owned(),
+        subject: table.as_str().to_owned(),
         before: preceding.map(|line| json!({"version": line.version}).to_string()),
         after: Some(after.to_string()),
     }
@@ -198,7 +206,7 @@ async fn insert(
     .bind(&version.note)
     .bind(&version.created_by)
     .bind(bigint(version.created_at_ms))
-    .bind(bigint(version.valid_from_ms))
+    .bind(version.valid_from_ms.map(bigint))
     .execute(connection)
     .await?;
     Ok(())
@@ -251,6 +259,7 @@ pub(super) fn read(row: &PgRow) -> Result<TableVersion, StorageError> {
         return Err(StorageError::Unreadable { what: WHAT });
     }
     let rows: i32 = row.try_get("row_count")?;
+    let valid_from_ms: Option<i64> = row.try_get("valid_from_ms")?;
     Ok(TableVersion {
         number: row.try_get("number")?,
         content: row.try_get("content")?,
@@ -260,6 +269,6 @@ pub(super) fn read(row: &PgRow) -> Result<TableVersion, StorageError> {
         note: row.try_get("note")?,
         created_by: row.try_get("created_by")?,
         created_at_ms: ms(row.try_get("created_at_ms")?, WHAT)?,
-        valid_from_ms: ms(row.try_get("valid_from_ms")?, WHAT)?,
+        valid_from_ms: valid_from_ms.map(|at_ms| ms(at_ms, WHAT)).transpose()?,
     })
 }

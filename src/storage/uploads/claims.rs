@@ -265,7 +265,8 @@ pub async fn finish(
                     let after = Some(serde_json::json!({"why": why}).to_string());
                     let (actor, action, subject) =
                         (WORKER.to_owned(), Action::PluginRefused, digest.to_string());
-                    let act = Act { at_ms: now_ms, actor, action, subject, before: None, after };
+                    let act =
+                        Act { at_ms: now_ms, actor: actor.into(), action, subject, before: None, after };
                     audit::record(connection, tenant, &act).await?;
                 }
                 Ok(true)

@@ -5,7 +5,7 @@
 use sqlx::PgConnection;
 
 use super::Link;
-use crate::domain::audit::{Act, Action};
+use crate::domain::audit::{Act, Action, Actor};
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::TenantId;
 use crate::domain::user::UserId;
@@ -125,7 +125,7 @@ async fn change_secret(
     tenant: TenantId,
     id: UserId,
     change: SecretChange,
-    actor: String,
+    actor: Actor,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     app.transaction(tenant, move |connection| {
@@ -153,7 +153,7 @@ pub async fn set_link(
     tenant: TenantId,
     id: UserId,
     link: Link,
-    actor: String,
+    actor: Actor,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     change_secret(app, tenant, id, SecretChange::Link(link), actor, now_ms).await
@@ -169,7 +169,7 @@ pub async fn set_password_by_link(
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     let change = SecretChange::PasswordByLink { link, hash };
-    change_secret(app, tenant, id, change, format!("user:{id}"), now_ms).await
+    change_secret(app, tenant, id, change, format!("user:{id}").into(), now_ms).await
 }
 
 /// Ends all sign-ins of the user.
@@ -180,7 +180,7 @@ pub async fn set_password(
     hash: String,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
-    change_secret(app, tenant, id, SecretChange::Password { hash }, format!("user:{id}"), now_ms).await
+    change_secret(app, tenant, id, SecretChange::Password { hash }, format!("user:{id}").into(), now_ms).await
 }
 
 /// Keeps a secret for one-time passwords until it is confirmed. Returns `false` if the user has a
@@ -192,7 +192,7 @@ pub async fn prepare_second_factor(
     sealed: Vec<u8>,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
-    change_secret(app, tenant, id, SecretChange::Totp { sealed }, format!("user:{id}"), now_ms).await
+    change_secret(app, tenant, id, SecretChange::Totp { sealed }, format!("user:{id}").into(), now_ms).await
 }
 
 /// From now on sign-ins need a code. Returns `false` if there is nothing to confirm.
@@ -205,7 +205,7 @@ pub async fn confirm_second_factor(
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     let change = SecretChange::ConfirmedTotp { step, recovery };
-    change_secret(app, tenant, id, change, format!("user:{id}"), now_ms).await
+    change_secret(app, tenant, id, change, format!("user:{id}").into(), now_ms).await
 }
 
 /// Ends all sign-ins of the user. Returns whether the user exists.
@@ -213,7 +213,7 @@ pub async fn remove_second_factor(
     app: &AppPool,
     tenant: TenantId,
     id: UserId,
-    actor: String,
+    actor: Actor,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     change_secret(app, tenant, id, SecretChange::NoTotp, actor, now_ms).await
@@ -224,7 +224,7 @@ pub async fn end_sign_ins(
     app: &AppPool,
     tenant: TenantId,
     id: UserId,
-    actor: String,
+    actor: Actor,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     change_secret(app, tenant, id, SecretChange::SignOut, actor, now_ms).await

@@ -1,6 +1,7 @@
 //! Maps errors of signing in and of administering people to problems.
 
 use crate::auth::AuthError;
+use crate::domain::proposal::OPEN_PROPOSALS_MAX;
 use crate::http::edge::client_rates::whole_seconds;
 use crate::http::response::failure::internal;
 use crate::http::response::problem::{PartError, Problem, ProblemKind};
@@ -9,6 +10,8 @@ use crate::people::second_factor::SecondFactorError;
 use crate::people::sign_in::SignInError;
 use crate::people::tenants::TenantError;
 use crate::people::users::UserError;
+use crate::proposals::ProposalError;
+use crate::storage::proposals::ProposeError;
 
 fn invalid(pointer: &str, detail: String) -> Problem {
     let part = PartError { pointer: Some(pointer.to_owned()), parameter: None, detail };
@@ -130,6 +133,53 @@ impl From<TenantError> for Problem {
         match error {
             TenantError::Taken => Self::new(ProblemKind::Conflict, "A tenant with this name exists."),
             TenantError::Storage(error) => error.into(),
+        }
+    }
+}
+
+pub(super) fn decided_meanwhile() -> Problem {
+    Problem::new(ProblemKind::Conflict, "Somebody else decided the proposal in the meantime.")
+}
+
+impl From<ProposalError> for Problem {
+    fn from(error: ProposalError) -> Self {
+        match error {
+            ProposalError::Unknown => Self::not_found("proposal"),
+            ProposalError::UnknownEntry => Self::not_found("open entry"),
+            ProposalError::Decided(state) => {
+                let detail = format!("The proposal was {} before.", state.name());
+                Self::new(ProblemKind::Conflict, detail)
+            }
+            ProposalError::OwnProposal => {
+                let detail = "You have proposed this change, or made a secret of the client that did. \
+                              Another administrator has to approve it.";
+                Self::new(ProblemKind::SecondPersonRequired, detail)
+            }
+            ProposalError::OfAnother => {
+                let detail = "Only who has made a proposal can withdraw it. An administrator can decline it.";
+                Self::new(ProblemKind::SecondPersonRequired, detail)
+            }
+            ProposalError::TooFewAdministrators => {
+                let detail = "At least two active users with the role admin are needed: one proposes, \
+                              another approves.";
+                Self::new(ProblemKind::Conflict, detail)
+            }
+            ProposalError::Propose(ProposeError::TooMany) => {
+                let detail = format!(
+                    "At most {OPEN_PROPOSALS_MAX} proposals can wait. Approve, decline or withdraw some first."
+                );
+                Self::new(ProblemKind::QuotaExceeded, detail)
+            }
+            ProposalError::Propose(ProposeError::Storage(error)) | ProposalError::Storage(error) => {
+                error.into()
+            }
+            ProposalError::Activate(error) => error.into(),
+            ProposalError::AddEntry(error) => error.into(),
+            ProposalError::CloseList(error) => error.into(),
+            ProposalError::ActivateTable(error) => error.into(),
+            ProposalError::CloseTable(error) => error.into(),
+            ProposalError::Erase(error) => error.into(),
+            ProposalError::User(error) => error.into(),
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::http::response::ApiResponse;
 use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::routes::payments::payment_id;
+use crate::http::routes::proposals::proposed;
+use crate::http::routes::proposals::shapes::ProposalShape;
 use crate::http::services::ServiceState;
 use crate::storage::erasures::{self, NewErasure};
 
@@ -49,7 +51,11 @@ pub struct ErasureShape {
 #[utoipa::path(
     tag = "decisions",
     request_body(content = ErasureBody, content_type = "application/json"),
-    responses((status = 200, body = ErasureShape), EraseProblems),
+    responses(
+        (status = 200, body = ErasureShape),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        EraseProblems,
+    ),
     security(("oauth" = ["payments:erase"]))
 )]
 #[post("/decisions/<id>/erasure", data = "<body>")]
@@ -62,7 +68,11 @@ pub async fn erase(
     let payment = payment_id(id).ok_or(Problem::not_found("decision"))?;
     let now_ms = services.world.now_ms();
     let ErasureBody { reason } = body.read(now_ms)?;
-    let new = NewErasure { payment, reason, actor: caller.actor(), now_ms };
+    if services.proposals.is_needed(caller.tenant).await? {
+        let change = services.proposals.erasure(caller.tenant, payment, reason).await?;
+        return proposed(services, &caller, change).await;
+    }
+    let new = NewErasure { payment, reason, actor: caller.actor().into(), now_ms };
     let erasure = erasures::erase(&services.app, caller.tenant, new).await?;
     let shape = ErasureShape {
         payment_id: payment.0,

@@ -1,7 +1,5 @@
 //! The entries of lists. DELETE closes an entry; it stays, to explain past decisions.
 
-use std::sync::Arc;
-
 use rocket::http::Status;
 use rocket::{Route, delete, get, post, routes};
 use serde::Serialize;
@@ -24,6 +22,8 @@ use crate::http::routes::lists::lines::{
     BadLines, EntryBody, EntryLine, EntryReader, LINES_MAX, VALUE_LENGTH_MAX,
 };
 use crate::http::routes::lists::list_name;
+use crate::http::routes::proposals::proposed;
+use crate::http::routes::proposals::shapes::ProposalShape;
 use crate::http::services::{ServiceState, Services};
 use crate::storage::lists::{self, EntryFilter, ListHead};
 
@@ -130,7 +130,11 @@ async fn head(services: &Services, tenant: TenantId, name: &str) -> Result<ListH
 #[utoipa::path(
     tag = "lists",
     request_body(content((EntryBody = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
-    responses((status = 201, body = AddedOrEntryShape, headers(("Location"))), CreateProblems),
+    responses(
+        (status = 201, body = AddedOrEntryShape, headers(("Location"))),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        CreateProblems,
+    ),
     security(("oauth" = ["lists:write"]))
 )]
 #[post("/lists/<name>/entries", data = "<body>")]
@@ -154,15 +158,28 @@ pub async fn add_entries(
 async fn add_one(
     caller: Caller<ListsWrite>,
     head: ListHead,
-    services: &Services,
+    services: &ServiceState,
     body: &JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let now_ms = services.world.now_ms();
     let (kinds, randomness) = (&head.kinds, services.world.randomness());
     let reader = EntryReader { kinds, added_by: caller.actor(), now_ms, randomness };
     let entry = reader.entry(body.read_in(reader.context(body.unchecked()))?);
+    if services.proposals.is_needed(caller.tenant).await? {
+        let change = services.proposals.list_entries(&head, vec![entry])?;
+        return proposed(services, &caller, change).await;
+    }
     let most = services.quotas.list_entries_max;
-    let entry = lists::add_entry(&services.app, caller.tenant, &head.name, entry, most, now_ms).await?;
+    let entry = lists::add_entry(
+        &services.app,
+        caller.tenant,
+        &head.name,
+        entry,
+        most,
+        caller.actor().into(),
+        now_ms,
+    )
+    .await?;
     let location = format!("/api/v1/lists/{}/entries/{}", head.name, entry.id);
     let shape = AddedOrEntryShape::One(EntryShape::of(entry, kinds));
     Ok(ApiResponse::json(Status::Created, &shape)?.with("Location", location))
@@ -171,12 +188,12 @@ async fn add_one(
 async fn add_many(
     caller: Caller<ListsWrite>,
     head: ListHead,
-    services: &Arc<Services>,
+    services: &ServiceState,
     format: LineFormat,
     bytes: Vec<u8>,
 ) -> Result<ApiResponse, Problem> {
     let (now_ms, actor) = (services.world.now_ms(), caller.actor());
-    let (kinds, added_by, world) = (head.kinds, actor.clone(), services.world.clone());
+    let (kinds, added_by, world) = (head.kinds.clone(), actor.clone(), services.world.clone());
     let unchecked = services.card_checks.unchecked(caller.tenant);
     // Reading thousands of lines would block other requests on this thread.
     let lines = tokio::task::spawn_blocking(move || {
@@ -191,9 +208,13 @@ async fn add_many(
     let lines = lines.map_err(bad_lines)?;
     let numbers: Vec<(u64, Uuid)> = lines.iter().map(|line| (line.number, line.entry.id)).collect();
     let entries = lines.into_iter().map(|EntryLine { entry, .. }| entry).collect();
+    if services.proposals.is_needed(caller.tenant).await? {
+        let change = services.proposals.list_entries(&head, entries)?;
+        return proposed(services, &caller, change).await;
+    }
     let most = services.quotas.list_entries_max;
     let (app, tenant) = (&services.app, caller.tenant);
-    let added = lists::add_entries(app, tenant, &head.name, entries, most, &actor, now_ms).await?;
+    let added = lists::add_entries(app, tenant, &head.name, entries, most, &actor.into(), now_ms).await?;
     let passed_over = numbers.iter().filter(|(_, id)| !added.ids.contains(id)).map(|(line, _)| *line);
     let count = added.ids.len();
     let shape = AddedShape {
@@ -256,7 +277,11 @@ pub async fn entries(
 /// The response says when, as `valid_to_ms`. An entry that would begin after that never does.
 #[utoipa::path(
     tag = "lists",
-    responses((status = 200, body = EntryShape), ReadProblems),
+    responses(
+        (status = 200, body = EntryShape),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        ReadProblems,
+    ),
     security(("oauth" = ["lists:write"]))
 )]
 #[delete("/lists/<name>/entries/<id>")]
@@ -270,7 +295,12 @@ pub async fn close_entry(
     let not_found = || Problem::not_found("open entry");
     let id: Uuid = id.parse().map_err(|_| not_found())?;
     let head = head(services, caller.tenant, name).await?;
+    if services.proposals.is_needed(caller.tenant).await? {
+        let change = services.proposals.list_entry_closed(caller.tenant, name, id).await?;
+        return proposed(services, &caller, change).await;
+    }
     let now_ms = services.world.now_ms();
-    let closed = lists::close_entry(&services.app, caller.tenant, name, id, now_ms, &caller.actor()).await?;
+    let closed =
+        lists::close_entry(&services.app, caller.tenant, name, id, now_ms, caller.actor().into()).await?;
     ApiResponse::json(Status::Ok, &EntryShape::of(closed.ok_or_else(not_found)?, &head.kinds))
 }

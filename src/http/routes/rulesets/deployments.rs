@@ -21,6 +21,8 @@ use crate::http::request::query::Query;
 use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
+use crate::http::routes::proposals::proposed;
+use crate::http::routes::proposals::shapes::ProposalShape;
 use crate::http::routes::rulesets::point_of;
 use crate::http::routes::rulesets::quarantines::{QuarantineShape, of_revision};
 use crate::http::routes::rulesets::shapes::{RevisionShape, revision_number};
@@ -179,7 +181,8 @@ pub async fn active(
 
 /// Activates a revision.
 ///
-/// With `If-Match`, only if the active state has not changed since you read it.
+/// With `If-Match`, only if the active state has not changed since you read it. If the tenant needs a
+/// second person, the response is 202 with a proposal, which an administrator has to approve.
 #[utoipa::path(
     tag = "rulesets",
     params(
@@ -187,7 +190,11 @@ pub async fn active(
         ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     request_body(content = ActivationBody, content_type = "application/json"),
-    responses((status = 201, body = ActivationShape, headers(("ETag"))), GuardedActivateProblems),
+    responses(
+        (status = 201, body = ActivationShape, headers(("ETag"))),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        GuardedActivateProblems,
+    ),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[post("/rulesets/<point>/activations", data = "<body>")]
@@ -201,9 +208,13 @@ pub async fn activate(
     let point = point_of(point)?;
     let ActivationBody { revision, guard } = body.read(services.world.now_ms())?;
     let guard = guard.map(ActivationGuard::from);
+    if services.proposals.is_needed(caller.tenant).await? {
+        let change = services.proposals.activation(caller.tenant, point, revision, guard, &conditions.0);
+        return proposed(services, &caller, change.await?).await;
+    }
     let (actor, expected) = (caller.actor(), conditions.0);
     let activated =
-        services.rulesets.activate_revision(caller.tenant, point, revision, guard, &actor, expected);
+        services.rulesets.activate_revision(caller.tenant, point, revision, guard, actor.into(), expected);
     activation_response(Status::Created, activated.await?)
 }
 
@@ -215,7 +226,7 @@ async fn add_activation(
     conditions: Conditions,
 ) -> Result<Activation, Problem> {
     let (point, actor) = (point_of(point)?, caller.actor());
-    Ok(services.rulesets.activate(caller.tenant, point, request, &actor, conditions.0).await?)
+    Ok(services.rulesets.activate(caller.tenant, point, request, actor.into(), conditions.0).await?)
 }
 
 /// Rolls back to the previously active revision, or to the one given.
@@ -287,7 +298,11 @@ pub async fn activations(
         ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
     request_body(content = CanaryShape, content_type = "application/json"),
-    responses((status = 200, body = ActivationShape, headers(("ETag"))), ActivateProblems),
+    responses(
+        (status = 200, body = ActivationShape, headers(("ETag"))),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        ActivateProblems,
+    ),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[put("/rulesets/<point>/canary", data = "<body>")]
@@ -300,7 +315,22 @@ pub async fn start_canary(
 ) -> Result<ApiResponse, Problem> {
     let CanaryShape { revision, share_percent } = body.read(services.world.now_ms())?;
     let share = Share::new(share_percent.0).ok_or_else(|| refused(Vec::new()))?;
-    let request = ActivationRequest::Canary(Some(Canary { revision, share }));
+    set_canary(services, caller, point, Some(Canary { revision, share }), conditions).await
+}
+
+async fn set_canary(
+    services: &ServiceState,
+    caller: Caller<RulesetsWrite>,
+    point: &str,
+    canary: Option<Canary>,
+    conditions: Conditions,
+) -> Result<ApiResponse, Problem> {
+    if services.proposals.is_needed(caller.tenant).await? {
+        let point = point_of(point)?;
+        let change = services.proposals.canary(caller.tenant, point, canary, &conditions.0).await?;
+        return proposed(services, &caller, change).await;
+    }
+    let request = ActivationRequest::Canary(canary);
     activation_response(Status::Ok, add_activation(services, &caller, point, request, conditions).await?)
 }
 
@@ -311,7 +341,11 @@ pub async fn start_canary(
         ("If-Match" = Option<String>, Header, description = "ETag that the active state must have"),
         ("If-None-Match" = Option<String>, Header, description = "ETags that the active state must not have"),
     ),
-    responses((status = 200, body = ActivationShape, headers(("ETag"))), ActivateWithoutBodyProblems),
+    responses(
+        (status = 200, body = ActivationShape, headers(("ETag"))),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        ActivateWithoutBodyProblems,
+    ),
     security(("oauth" = ["rulesets:write"]))
 )]
 #[delete("/rulesets/<point>/canary")]
@@ -321,10 +355,7 @@ pub async fn end_canary(
     conditions: Conditions,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    activation_response(
-        Status::Ok,
-        add_activation(services, &caller, point, ActivationRequest::Canary(None), conditions).await?,
-    )
+    set_canary(services, caller, point, None, conditions).await
 }
 
 /// Runs a revision in shadow: on live payments, after the response, without affecting outcomes.

@@ -16,6 +16,8 @@ use crate::http::request::query::Query;
 use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
+use crate::http::routes::proposals::proposed;
+use crate::http::routes::proposals::shapes::ProposalShape;
 use crate::http::services::ServiceState;
 use crate::storage::tables::{self, LogFilter, TableActivationRequest};
 
@@ -80,7 +82,8 @@ async fn add(
 ) -> Result<ApiResponse, Problem> {
     let (name, actor) = (table_name(name)?, caller.actor());
     let (app, world) = (&services.app, &services.world);
-    let activated = tables::activate(app, world, caller.tenant, &name, request, &actor, conditions.0).await?;
+    let activated =
+        tables::activate(app, world, caller.tenant, &name, request, actor.into(), conditions.0).await?;
     let tag = activation_tag(Some(activated.sequence));
     Ok(ApiResponse::json(Status::Created, &TableActivationShape::from(activated))?.with("ETag", tag))
 }
@@ -96,7 +99,11 @@ async fn add(
         ("If-None-Match" = Option<String>, Header, description = "ETags that the table must not have"),
     ),
     request_body(content = TableActivationBody, content_type = "application/json"),
-    responses((status = 201, body = TableActivationShape, headers(("ETag"))), ActivateTableProblems),
+    responses(
+        (status = 201, body = TableActivationShape, headers(("ETag"))),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        ActivateTableProblems,
+    ),
     security(("oauth" = ["lists:write"]))
 )]
 #[post("/tables/<name>/activations", data = "<body>")]
@@ -108,6 +115,11 @@ pub async fn activate(
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let TableActivationBody { version } = body.read(services.world.now_ms())?;
+    if services.proposals.is_needed(caller.tenant).await? {
+        let table = table_name(name)?;
+        let change = services.proposals.table_activation(caller.tenant, &table, version, &conditions.0);
+        return proposed(services, &caller, change.await?).await;
+    }
     add(services, &caller, name, TableActivationRequest::Activate { version }, conditions).await
 }
 

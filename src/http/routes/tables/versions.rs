@@ -15,8 +15,11 @@ use crate::http::request::query::Query;
 use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
 use crate::http::response::{ApiResponse, Page};
+use crate::http::routes::proposals::proposed;
+use crate::http::routes::proposals::shapes::ProposalShape;
 use crate::http::routes::tables::activations::activation_tag;
 use crate::http::services::{ServiceState, Services};
+use crate::storage::rulesets::ExpectedActivation;
 use crate::storage::tables::{self, Table, TableVersion};
 
 const NOTE_LENGTH_MAX: usize = 500;
@@ -46,7 +49,8 @@ pub struct TableVersionShape {
     pub created_at_ms: Moment,
     /// When the version first takes effect: two seconds after it was stored, so that every node has it
     /// by then.
-    pub valid_from_ms: Moment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_from_ms: Option<Moment>,
 }
 
 impl From<TableVersion> for TableVersionShape {
@@ -59,7 +63,7 @@ impl From<TableVersion> for TableVersionShape {
             note: version.note,
             created_by: version.created_by,
             created_at_ms: version.created_at_ms.into(),
-            valid_from_ms: version.valid_from_ms.into(),
+            valid_from_ms: version.valid_from_ms.map(Moment),
         }
     }
 }
@@ -80,13 +84,18 @@ pub(super) async fn find_version(
 ///
 /// CSV needs a header line with the names of all columns, in any order; an empty cell has no value.
 /// Either all rows are stored or none. Errors name the line and the column, for example `/17/issuer`.
-/// The version takes effect at `valid_from_ms`. After a lost response, list the versions before you
+/// The version takes effect at `valid_from_ms`. If the tenant needs a second person, the response is 202
+/// with a proposal to activate it. After a lost response, list the versions before you
 /// repeat the upload: each upload is a new version.
 #[utoipa::path(
     tag = "tables",
     params(("note" = Option<String>, Query, description = "Why the version was made")),
     request_body(content((String = "application/x-ndjson"), (String = "text/csv"))),
-    responses((status = 201, body = TableVersionShape, headers(("Location"), ("ETag"))), UploadRowsProblems),
+    responses(
+        (status = 201, body = TableVersionShape, headers(("Location"), ("ETag"))),
+        (status = 202, body = ProposalShape, headers(("Location"))),
+        UploadRowsProblems,
+    ),
     security(("oauth" = ["lists:write"]))
 )]
 #[post("/tables/<name>/versions", data = "<body>")]
@@ -102,6 +111,8 @@ pub async fn upload(
     let table = super::table(services, caller.tenant, name).await?;
     let location = format!("/api/v1/tables/{name}/versions");
     let RowsBody { format, spool, turn } = body;
+    let activates = !services.proposals.is_needed(caller.tenant).await?;
+    let table_name = table.name.clone();
     let upload = RowsUpload {
         tenant: caller.tenant,
         table,
@@ -110,10 +121,16 @@ pub async fn upload(
         unchecked: services.card_checks.unchecked(caller.tenant),
         note,
         actor: caller.actor(),
+        activates,
     };
     let uploaded = services.tables.upload(upload).await;
     drop(turn);
     let (version, activation) = uploaded?;
+    let Some(activation) = activation else {
+        let (number, expected) = (version.number, ExpectedActivation::default());
+        let change = services.proposals.table_activation(caller.tenant, &table_name, number, &expected);
+        return proposed(services, &caller, change.await?).await;
+    };
     let location = format!("{location}/{}", version.number);
     let shape = TableVersionShape::from(version);
     let tag = activation_tag(Some(activation.sequence));
