@@ -24,7 +24,7 @@ use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
     audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations, payments,
-    plugins, problem_pages, rulesets, session, tables, tenants, users,
+    plugins, problem_pages, proposals, rulesets, session, settings, tables, tenants, users,
 };
 
 #[derive(OpenApi)]
@@ -130,6 +130,13 @@ struct Document;
     clients::list,
     clients::change,
     clients::replace_secret,
+    proposals::list,
+    proposals::one,
+    proposals::approve,
+    proposals::decline,
+    proposals::withdraw,
+    settings::second_person,
+    settings::set_second_person,
     tenants::create,
     tenants::list,
     me::me,

@@ -24,12 +24,13 @@ const OTHER_BODIES: [(&str, &str); 6] = [
 ];
 
 /// Bodies of people, who are delayed after a few attempts. `people` tries these.
-const OF_PEOPLE: [&str; 5] = [
+const OF_PEOPLE: [&str; 6] = [
     "POST /session",
     "POST /session/password",
     "POST /api/v1/me/password",
     "POST /api/v1/me/second-factor/confirm",
     "DELETE /api/v1/me/second-factor",
+    "POST /api/v1/proposals/{id}/decline",
 ];
 
 fn errors<'a>(body: &'a Value, member: &str, place: &str) -> Vec<&'a str> {

@@ -325,10 +325,35 @@ async fn people(client: &mut DocumentedCaller, node: &Node) {
     let code = json!({"code": code_of(new["secret"].as_str().unwrap(), 0)});
     client.post("/me/second-factor/confirm", &code, 200).await;
     client.call(Method::DELETE, "/me/sessions", None, 204).await;
+    second_person(client, node, &machine).await;
     client.caller = machine.with_token(operator(node).await.access_token());
     client.post("/tenants", &json!({"name": "new-bank"}), 201).await;
     client.get("/tenants").await;
     client.caller = machine;
+}
+
+/// The client becomes a person who approves what the machine proposes.
+async fn second_person(client: &mut DocumentedCaller, node: &Node, machine: &Caller) {
+    client.caller = machine.clone();
+    client.get("/settings/second-person").await;
+    let settings = |needed: bool| Some(json!({ "needed": needed }));
+    let path = "/settings/second-person";
+    client.call(Method::PUT, path, settings(true).as_ref(), 409).await;
+    create_user(machine, "cleo@example.com", &["admin"]).await;
+    client.call(Method::PUT, path, settings(true).as_ref(), 200).await;
+    let close = client.call(Method::DELETE, "/lists/friends", None, 202).await;
+    let entry = json!({"value": "Zoe", "reason": "known"});
+    client.post("/lists/friends/entries", &entry, 202).await;
+    let own = client.call(Method::PUT, path, settings(false).as_ref(), 202).await["id"].clone();
+    let [close, own] = [&close["id"], &own].map(|id| format!("/proposals/{}", id.as_str().unwrap()));
+    client.post(&format!("{close}/withdraw"), &json!({}), 200).await;
+    client.get(&close).await;
+    client.post(&format!("{own}/approve"), &json!({}), 403).await;
+    client.caller = machine.with_token(sign_in(node, "acme", "cleo@example.com").await.access_token());
+    let entries = client.get("/proposals?state=open").await["items"][1]["id"].clone();
+    let entries = format!("/proposals/{}", entries.as_str().unwrap());
+    client.post(&format!("{entries}/decline"), &json!({"note": "Who is Zoe?"}), 200).await;
+    client.post(&format!("{own}/approve"), &json!({}), 200).await;
 }
 
 async fn problems(client: &mut DocumentedCaller) {

@@ -327,7 +327,7 @@ async fn any_mix_of_retention_and_erasure_verifies_and_tampering_beside_it_is_fo
                 .unwrap();
             let (tenant, id) = ids[choices.below(ids.len())];
             let (payment, now_ms) = (PaymentId(id), now_ms());
-            let new = NewErasure { payment, reason: "asked to".to_owned(), actor: "test".to_owned(), now_ms };
+            let new = NewErasure { payment, reason: "asked to".to_owned(), actor: "test".into(), now_ms };
             erase(&app, tollgate::domain::tenant::TenantId(tenant), new).await.unwrap();
             let counts = verify(&history.system(), &checkpoint_key(), &mut |_| {}).await.unwrap();
             assert_eq!(counts.findings, 0, "seed {seed}");

@@ -116,7 +116,9 @@ async fn list_of(database: &TestDatabase, tenant: TenantId, kind: ValueKind, nam
 /// Adds an entry with the times that it would have if it had been added before they began.
 async fn add_long_ago(database: &TestDatabase, tenant: TenantId, list: &str, entry: NewEntry) {
     let (id, from_ms, to_ms) = (entry.id, entry.valid_from_ms, entry.valid_to_ms);
-    lists::add_entry(&database.databases().app, tenant, list, entry, u32::MAX, 0).await.unwrap();
+    lists::add_entry(&database.databases().app, tenant, list, entry, u32::MAX, "alice".into(), 0)
+        .await
+        .unwrap();
     let mut superuser = database.superuser().await;
     write_as_before(&mut superuser).await;
     sqlx::query("update list_entries set valid_from_ms = $2, valid_to_ms = $3 where id = $1")

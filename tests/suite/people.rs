@@ -1,9 +1,10 @@
-//! People: signing in, sessions, roles, second factors, and what administrators do with users,
-//! clients and tenants.
+//! People: signing in, sessions, roles, second factors, second persons, and what administrators do
+//! with users, clients and tenants.
 
 mod clients;
 mod roles;
 mod second_factor;
+mod second_person;
 mod sessions;
 mod sign_in;
 

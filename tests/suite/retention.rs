@@ -92,7 +92,9 @@ impl OldHistory {
 
     pub async fn keep(&self, months: Option<u16>) {
         let retention = months.and_then(RetentionMonths::new);
-        tenants::set_retention(&self.system(), self.limited, retention, "test", now_ms()).await.unwrap();
+        tenants::set_retention(&self.system(), self.limited, retention, "test".into(), now_ms())
+            .await
+            .unwrap();
     }
 
     async fn roll_up(&self) {

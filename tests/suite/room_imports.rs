@@ -16,7 +16,7 @@ struct Room {
     barred_crates: &'static [&'static str],
 }
 
-const ROOMS: [Room; 7] = [
+const ROOMS: [Room; 8] = [
     Room { name: "domain", rooms: &[], barred_crates: &["rocket", "sqlx", "wasmtime", "tokio"] },
     Room { name: "rules", rooms: &["domain"], barred_crates: &["rocket", "sqlx"] },
     Room { name: "storage", rooms: &["domain"], barred_crates: &["rocket", "wasmtime"] },
@@ -32,8 +32,13 @@ const ROOMS: [Room; 7] = [
         barred_crates: &["rocket", "sqlx", "wasmtime"],
     },
     Room {
-        name: "http",
+        name: "proposals",
         rooms: &["domain", "rules", "storage", "auth", "decisions", "people"],
+        barred_crates: &["rocket", "sqlx", "wasmtime"],
+    },
+    Room {
+        name: "http",
+        rooms: &["domain", "rules", "storage", "auth", "decisions", "people", "proposals"],
         barred_crates: &["sqlx", "wasmtime"],
     },
 ];

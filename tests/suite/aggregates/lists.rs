@@ -59,22 +59,23 @@ async fn a_value_has_one_open_entry_and_can_be_added_again_after_it_was_closed()
     let taken = create(app, tenant, new_list("watched"), 10).await.unwrap_err();
     assert!(matches!(taken, CreateListError::NameTaken), "{taken:?}");
 
-    let first = add_entry(app, tenant, "watched", entry("c-1", 100), 10, 5).await.unwrap();
+    let first = add_entry(app, tenant, "watched", entry("c-1", 100), 10, "alice".into(), 5).await.unwrap();
     assert!(first.valid_from_ms > now_ms(), "it cannot begin in the past");
-    let again = add_entry(app, tenant, "watched", entry(" c-1 ", 110), 10, 5).await;
+    let again = add_entry(app, tenant, "watched", entry(" c-1 ", 110), 10, "alice".into(), 5).await;
     assert!(matches!(again, Err(AddEntryError::AlreadyOpen)), "{again:?}");
-    let nowhere = add_entry(app, tenant, "no-such-list", entry("c-1", 110), 10, 5).await;
+    let nowhere = add_entry(app, tenant, "no-such-list", entry("c-1", 110), 10, "alice".into(), 5).await;
     assert!(matches!(nowhere, Err(AddEntryError::UnknownList)), "{nowhere:?}");
     assert_eq!(list(app, tenant, None, 10).await.unwrap()[0].open_entries, 1);
 
     // So that the first is valid for a while.
     tokio::time::sleep(Duration::from_millis(5)).await;
-    let closed = close_entry(app, tenant, "watched", first.id, 200, "bob").await.unwrap().unwrap();
-    let again = close_entry(app, tenant, "watched", first.id, 210, "bob").await.unwrap();
+    let closed = close_entry(app, tenant, "watched", first.id, 200, "bob".into()).await.unwrap().unwrap();
+    let again = close_entry(app, tenant, "watched", first.id, 210, "bob".into()).await.unwrap();
     assert_eq!(again, None, "closed is closed");
     assert_eq!(list(app, tenant, None, 10).await.unwrap()[0].open_entries, 0);
     let end_ms = closed.valid_to_ms.unwrap();
-    let second = add_entry(app, tenant, "watched", entry("c-1", end_ms + 100), 10, 5).await.unwrap();
+    let second =
+        add_entry(app, tenant, "watched", entry("c-1", end_ms + 100), 10, "alice".into(), 5).await.unwrap();
     assert_eq!(second.valid_from_ms, end_ms + 100);
 
     for (at_ms, expected) in [
@@ -88,7 +89,7 @@ async fn a_value_has_one_open_entry_and_can_be_added_again_after_it_was_closed()
         assert_eq!(seen.first().map(|entry| entry.id), expected, "at {at_ms}");
     }
     let all = entries(app, tenant, "watched", EntryFilter::default(), None, 10).await.unwrap();
-    assert_eq!((all[0].clone(), all[0].closed_by.as_deref()), (closed, Some("bob")));
+    assert_eq!((all[0].clone(), all[0].closed_by.as_deref()), (closed, Some("bob".into())));
     let page = entries(app, tenant, "watched", EntryFilter::default(), Some(first.id), 10).await.unwrap();
     assert_eq!(page, [second]);
     assert_eq!(page, all[1..]);
@@ -101,14 +102,14 @@ async fn an_entry_that_is_closed_before_it_begins_never_becomes_valid() {
     let (app, tenant) = (&databases.app, tenant(&databases).await);
     create(app, tenant, new_list("l"), 10).await.unwrap();
     let begin_ms = now_ms() + 3_600_000;
-    let later = add_entry(app, tenant, "l", entry("c-1", begin_ms), 10, 5).await.unwrap();
-    let closed = close_entry(app, tenant, "l", later.id, 10, "bob").await.unwrap().unwrap();
+    let later = add_entry(app, tenant, "l", entry("c-1", begin_ms), 10, "alice".into(), 5).await.unwrap();
+    let closed = close_entry(app, tenant, "l", later.id, 10, "bob".into()).await.unwrap().unwrap();
     assert_eq!((closed.valid_from_ms, closed.valid_to_ms), (begin_ms, Some(begin_ms)));
     assert!(visible_entries(app, tenant, "l", begin_ms, None).await.is_empty());
 
     let ends = NewEntry { valid_to_ms: Some(begin_ms), ..entry("c-2", 100) };
-    let ends = add_entry(app, tenant, "l", ends, 10, 5).await.unwrap();
-    let closed = close_entry(app, tenant, "l", ends.id, 200, "bob").await.unwrap().unwrap();
+    let ends = add_entry(app, tenant, "l", ends, 10, "alice".into(), 5).await.unwrap();
+    let closed = close_entry(app, tenant, "l", ends.id, 200, "bob".into()).await.unwrap().unwrap();
     assert!(closed.valid_to_ms.unwrap() < begin_ms, "it ends earlier than planned");
     assert!(visible_entries(app, tenant, "l", begin_ms - 1, Some("c-2")).await.is_empty());
 }
@@ -134,7 +135,7 @@ async fn what_holds_within_two_seconds_is_not_changed_whatever_a_program_writes(
     .unwrap();
     assert!(added.0.cast_unsigned() >= begun_ms + 2_000, "{added:?}");
     assert_eq!(added.1, Some(added.0), "it is never valid");
-    let open = add_entry(app, tenant, "l", entry("c-2", 0), 10, 5).await.unwrap();
+    let open = add_entry(app, tenant, "l", entry("c-2", 0), 10, "alice".into(), 5).await.unwrap();
     let mut set_end = async |to_ms: u64| -> u64 {
         let statement = "update list_entries set valid_to_ms = $2 where id = $1 returning valid_to_ms";
         let end_ms = sqlx::query_scalar(statement).bind(open.id).bind(to_ms.cast_signed());
@@ -158,13 +159,13 @@ async fn a_change_that_would_be_stored_after_it_holds_is_refused_or_made_to_hold
                       $$ begin perform pg_sleep(1.6); return new; end $$;
                   create trigger slowly before insert on audit_events for each row execute function slowly()";
     sqlx::raw_sql(slowly).execute(&mut database.superuser().await).await.unwrap();
-    let late = add_entry(app, tenant, "l", entry("c-1", 0), 10, 5).await;
+    let late = add_entry(app, tenant, "l", entry("c-1", 0), 10, "alice".into(), 5).await;
     assert!(matches!(&late, Err(AddEntryError::Storage(error)) if error.is_passing()), "{late:?}");
     let all = entries(app, tenant, "l", EntryFilter::default(), None, 10).await.unwrap();
     assert_eq!(all, [], "nothing was stored");
     // Many entries may always take so long, so they are tried again with more time.
     let begun_ms = now_ms();
-    let added = add_entries(app, tenant, "l", vec![entry("c-1", 0)], 10, "alice", 5).await.unwrap();
+    let added = add_entries(app, tenant, "l", vec![entry("c-1", 0)], 10, &"alice".into(), 5).await.unwrap();
     assert!(added.valid_from_ms >= begun_ms + 30_000, "{added:?}");
     let all = entries(app, tenant, "l", EntryFilter::default(), None, 10).await.unwrap();
     assert_eq!(all.iter().map(|entry| entry.valid_from_ms).collect::<Vec<_>>(), [added.valid_from_ms]);
@@ -180,10 +181,14 @@ async fn those_who_change_a_list_at_the_same_time_wait_for_each_other() {
     let changing = (0..12).map(async |number| {
         for round in 0..5 {
             let value = format!("c-{number}-{round}");
-            let added = add_entry(app, tenant, "l", entry(&value, 0), 1_000, 5).await.unwrap();
+            let added =
+                add_entry(app, tenant, "l", entry(&value, 0), 1_000, "alice".into(), 5).await.unwrap();
             let many = ["a", "b"].map(|more| entry(&format!("{value}-{more}"), 0)).to_vec();
-            assert_eq!(add_entries(app, tenant, "l", many, 1_000, "alice", 5).await.unwrap().ids.len(), 2);
-            let closed = close_entry(app, tenant, "l", added.id, 5, "bob").await.unwrap().unwrap();
+            assert_eq!(
+                add_entries(app, tenant, "l", many, 1_000, &"alice".into(), 5).await.unwrap().ids.len(),
+                2
+            );
+            let closed = close_entry(app, tenant, "l", added.id, 5, "bob".into()).await.unwrap().unwrap();
             assert!(closed.valid_to_ms.unwrap() >= added.valid_from_ms);
         }
     });
@@ -207,11 +212,11 @@ async fn an_entry_has_all_its_forms_even_if_another_entry_has_some_of_them() {
         let forms = forms.iter().map(|form| (*form).to_owned()).collect();
         NewEntry { forms, ..entry("Ab 12", 100) }
     };
-    let first = add_entry(app, tenant, "l", of(&["AB12"]), 10, 5).await.unwrap();
-    let second = add_entry(app, tenant, "l", of(&["AB12", "Ab 12"]), 10, 5).await.unwrap();
-    let again = add_entry(app, tenant, "l", of(&["AB12", "Ab 12"]), 10, 5).await;
+    let first = add_entry(app, tenant, "l", of(&["AB12"]), 10, "alice".into(), 5).await.unwrap();
+    let second = add_entry(app, tenant, "l", of(&["AB12", "Ab 12"]), 10, "alice".into(), 5).await.unwrap();
+    let again = add_entry(app, tenant, "l", of(&["AB12", "Ab 12"]), 10, "alice".into(), 5).await;
     assert!(matches!(again, Err(AddEntryError::AlreadyOpen)), "{again:?}");
-    let closed = close_entry(app, tenant, "l", first.id, 200, "bob").await.unwrap().unwrap();
+    let closed = close_entry(app, tenant, "l", first.id, 200, "bob".into()).await.unwrap().unwrap();
     let end_ms = closed.valid_to_ms.unwrap();
     for form in ["AB12", "Ab 12"] {
         assert_eq!(

@@ -62,7 +62,7 @@ async fn change_deployment(
     change: ActivationRequest,
     expected: ExpectedActivation,
 ) -> Result<Activation, ActivateError> {
-    let deploying = NewActivation { tenant, point: POINT, actor: "alice".to_owned(), now_ms: 9, expected };
+    let deploying = NewActivation { tenant, point: POINT, actor: "alice".into(), now_ms: 9, expected };
     activate(app, deploying, change).await
 }
 
@@ -302,10 +302,10 @@ async fn a_table_that_a_deployed_revision_asks_is_not_closed_and_a_closed_one_is
     }
     let any = ExpectedActivation::default;
     change_deployment(app, tenant, to_revision(1), any()).await.unwrap();
-    let in_use = tables::close(app, tenant, &name, 9, "alice").await;
+    let in_use = tables::close(app, tenant, &name, 9, "alice".into()).await;
     assert!(matches!(in_use, Err(CloseTableError::InUse { revision: 1 })), "{in_use:?}");
     change_deployment(app, tenant, to_revision(2), any()).await.unwrap();
-    tables::close(app, tenant, &name, 9, "alice").await.unwrap();
+    tables::close(app, tenant, &name, 9, "alice".into()).await.unwrap();
     let refused = change_deployment(app, tenant, to_revision(1), any()).await;
     let expected = ClosedReference::Table("bins".to_owned());
     assert!(matches!(&refused, Err(ActivateError::Closed(closed)) if *closed == expected), "{refused:?}");

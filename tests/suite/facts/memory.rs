@@ -123,9 +123,15 @@ async fn change(databases: &Databases, tenant: TenantId, random: &mut Random) ->
         let open = lists::entries(&databases.app, tenant, kind.name(), Default::default(), None, 100).await;
         for entry in open.unwrap() {
             if random.below(3) == 0 {
-                let closed =
-                    lists::close_entry(&databases.app, tenant, kind.name(), entry.id, now_ms(), "alice")
-                        .await;
+                let closed = lists::close_entry(
+                    &databases.app,
+                    tenant,
+                    kind.name(),
+                    entry.id,
+                    now_ms(),
+                    "alice".into(),
+                )
+                .await;
                 let end_ms = closed.unwrap().and_then(|closed| closed.valid_to_ms).unwrap_or(0);
                 holds_from_ms = holds_from_ms.max(end_ms.min(now_ms() + 2_000));
             }
@@ -134,8 +140,16 @@ async fn change(databases: &Databases, tenant: TenantId, random: &mut Random) ->
             let kinds = ListKinds::one(kind);
             if kinds.forms(value).is_ok() && random.below(3) == 0 {
                 let entry = entry(&kinds, value, 0, None);
-                let added =
-                    lists::add_entry(&databases.app, tenant, kind.name(), entry, 1_000, now_ms()).await;
+                let added = lists::add_entry(
+                    &databases.app,
+                    tenant,
+                    kind.name(),
+                    entry,
+                    1_000,
+                    "alice".into(),
+                    now_ms(),
+                )
+                .await;
                 holds_from_ms = holds_from_ms.max(added.map_or(0, |added| added.valid_from_ms));
             }
         }
@@ -221,7 +235,8 @@ async fn a_list_that_is_too_large_is_asked_in_the_database_and_leaves_room_for_o
         empty_list(&databases, tenant, ValueKind::Customer, name).await;
         let entries = (0..count).map(|number| entry(&kinds, &format!("c-{number}"), 0, None)).collect();
         let added =
-            lists::add_entries(&databases.app, tenant, name, entries, 10_000, "alice", now_ms()).await;
+            lists::add_entries(&databases.app, tenant, name, entries, 10_000, &"alice".into(), now_ms())
+                .await;
         valid_from_ms = added.unwrap().valid_from_ms;
     }
     until(valid_from_ms).await;
@@ -277,7 +292,8 @@ async fn similar_names_need_no_look_up_while_the_version_of_their_list_is_known(
     assert_eq!(ask(now_ms()).await, Fact::Similar(None));
     let kinds = ListKinds::one(ValueKind::Name);
     let entry = entry(&kinds, "Vladimir Ivanov", 0, None);
-    let added = lists::add_entry(&databases.app, tenant, "names", entry, 10, now_ms()).await.unwrap();
+    let added =
+        lists::add_entry(&databases.app, tenant, "names", entry, 10, "alice".into(), now_ms()).await.unwrap();
     assert_eq!(ask(added.valid_from_ms - 1_000).await, Fact::Similar(None), "it is not valid yet");
     until(added.valid_from_ms).await;
     let Fact::Similar(Some(found)) = ask(now_ms()).await else { panic!("nothing was found") };
@@ -306,7 +322,8 @@ async fn payments_do_not_wait_until_the_names_of_a_changed_list_are_indexed_agai
     assert_eq!(ask(now_ms()).await, Fact::Similar(None));
     memory.follow().await.unwrap();
     let entry = entry(&kinds, "Jose Garcia", 0, None);
-    let added = lists::add_entry(&databases.app, tenant, "names", entry, 10, now_ms()).await.unwrap();
+    let added =
+        lists::add_entry(&databases.app, tenant, "names", entry, 10, "alice".into(), now_ms()).await.unwrap();
     until(added.valid_from_ms - 1_000).await;
     memory.follow().await.unwrap();
     memory.load_lists().await.unwrap();

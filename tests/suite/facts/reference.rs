@@ -110,9 +110,10 @@ pub async fn upload_to(
         rows: sorted.finish(100).unwrap(),
         note: String::new(),
         actor: "admin".to_owned(),
+        activates: true,
     };
     let world = tollgate::world::system();
-    tables::add_version(&databases.app, &world, new, QUOTAS).await.unwrap().0.valid_from_ms
+    tables::add_version(&databases.app, &world, new, QUOTAS).await.unwrap().0.valid_from_ms.unwrap()
 }
 
 pub async fn create(databases: &Databases, tenant: TenantId, name: &str, schema: TableSchema) {

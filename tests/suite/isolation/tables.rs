@@ -54,6 +54,7 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "users",
         "sign_ins",
         "revocations",
+        "proposals",
     ];
     for table in own_rows {
         let statement = seed_statement(table, tenant);
@@ -91,7 +92,7 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
         "aggregate_days" => format!(
             "('{tenant}', gen_random_uuid(), 1, 0, 0, 1, 1, 1, 1, 1, 0, null, 1, gen_random_uuid(), 1, gen_random_uuid())"
         ),
-        "audit_events" => format!("('{tenant}', default, 0, 'u', 'list.created', 'l', null, null)"),
+        "audit_events" => format!("('{tenant}', default, 0, 'u', 'list.created', 'l', null, null, null, null)"),
         "plugin_uploads" => format!(
             "('{tenant}', sha256(gen_random_uuid()::text::bytea), '', 0, 'waiting', null, 'u', 0, null, null, null, 0, 0)"
         ),
@@ -110,6 +111,7 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
             "('{tenant}', gen_random_uuid()::uuid, 'a@b', gen_random_uuid()::text, 'n', '{{}}', 'u', 0)"
         ),
         "sign_ins" => format!("('{tenant}', gen_random_uuid(), '{tenant}', 0, 0, 0, 0, null, null, null)"),
+        "proposals" => format!("('{tenant}', gen_random_uuid(), 'erasure', '{{}}', 'u', 0, 'open', null, null, '')"),
         "revocations" => format!("('{tenant}', default, gen_random_uuid(), null, null, 0)"),
         "unchecked_fields" => format!("('{tenant}', gen_random_uuid()::text, 0)"),
         "tables" => format!(
