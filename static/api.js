@@ -15,6 +15,12 @@ export const remove = async (path, options) => (await call("DELETE", path, optio
 
 // Gives `{body, status, headers}`. A call whose token has expired is repeated after a new sign-in.
 export async function call(method, path, options = {}) {
+  const response = await answered(method, path, options);
+  if (isProposed(response)) tellProposed();
+  return response;
+}
+
+async function answered(method, path, options) {
   const attempt = () => request(method, `/api/v1${path}`, { ...options, headers: { ...options.headers, Authorization: `Bearer ${token()}` } });
   const used = token();
   try {
@@ -26,6 +32,15 @@ export async function call(method, path, options = {}) {
     return attempt();
   }
 }
+
+let tellProposed = () => {};
+
+// The listener hears of every change that waits for a second person, instead of being made.
+export const whenProposed = (listener) => { tellProposed = listener; };
+
+export const isProposal = (body) => body?.proposed_by !== undefined;
+
+export const isProposed = ({ status, body }) => status === 202 && isProposal(body);
 
 // Every item of a list, for short lists only.
 export async function all(path, { query, signal, most = 2000 } = {}) {

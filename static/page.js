@@ -1,5 +1,6 @@
 // The frame: header, navigation, the place of the view. Starts the page.
 
+import { whenProposed } from "./api.js";
 import { announce, announcements, button, element, failure, fill, heading, link, quiet } from "./elements.js";
 import { Problem } from "./request.js";
 import { ROUTES, SET_PASSWORD, SIGN_IN } from "./routes.js";
@@ -85,6 +86,8 @@ register([
 ]);
 
 whenChanged(drawHeader);
+
+whenProposed(() => announce([texts.proposed, " ", link("#/proposals", texts.toProposals)]));
 
 // The view stays as it is under the dialog. Nobody else may see it, so another person gets a new page.
 whenEnded(async (before) => {

@@ -21,6 +21,7 @@ export const ROUTES = [
   { path: "lists/:name", load: () => import("./views/list.js"), needs: "lists:read" },
   { path: "tables", load: () => import("./views/tables.js"), needs: "lists:read", title: texts.tables },
   { path: "tables/:name", load: () => import("./views/table.js"), needs: "lists:read" },
+  { path: "proposals", load: () => import("./views/proposals.js"), needs: "rulesets:read", title: texts.proposals },
   { path: "settings", load: () => import("./views/settings.js"), title: texts.settings },
   { path: "settings/:part", load: () => import("./views/settings.js") },
 ];

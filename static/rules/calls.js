@@ -22,8 +22,6 @@ export const guarded = (tag) => (tag ? { "If-Match": tag } : {});
 // A change that the tenant may leave to a second person: then it is only proposed.
 const change = (method, path, tag, options = {}) => call(method, path, { ...options, headers: guarded(tag) });
 
-export const isProposed = (response) => response.status === 202;
-
 export const readActive = () => tagged(POINT);
 export const revision = (number) => get(`${POINT}/revisions/${part(number)}`);
 export const revisions = (query) => get(`${POINT}/revisions`, { query });

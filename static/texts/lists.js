@@ -50,7 +50,6 @@ export const lists = {
   toHelp: "Empty for no end.",
   add: "Add",
   addedOne: "Added. It is valid in two seconds.",
-  proposed: "This waits for a second person.",
   addMany: "Add many entries",
   format: "Form",
   formatHelp: "CSV begins with a line of names: value, reason and, if you like, valid_from_ms and valid_to_ms.",

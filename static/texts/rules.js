@@ -105,16 +105,6 @@ export const rules = {
   inQuarantine: (rule, failures, runs, last) => `${rule}: ${failures} of ${runs} runs failed, the last one by ${last},`,
   lift: "Run it again",
 
-  // Changes that wait for a second person.
-  proposals: "Waiting for a second person",
-  proposalsHelp: "These changes take effect when another administrator approves them.",
-  proposedBy: (actor) => `Proposed by ${actor},`,
-  approve: "Approve",
-  decline: "Decline",
-  declineTitle: "Decline this change?",
-  withdraw: "Withdraw",
-  why: "Why",
-
   // What is wrong with a setting.
   isRequired: "This is required.",
   notAnAmount: "Write an amount such as 10,000.00. The point separates the decimals.",
@@ -282,7 +272,6 @@ export const trial = {
   since: "since",
   coverage: (compared, decided) => `${compared} of ${decided} decided payments were run in shadow.`,
   endShadow: "End the shadow",
-  proposed: "This waits for a second person.",
   agreementOverTime: "Agreement over time",
   asTable: "As a table",
   agreed: "Agreed",
@@ -346,8 +335,6 @@ export const revisions = {
   startShadow: "Run in shadow",
   endShadow: "End the shadow",
   done: "Done.",
-  proposed: "This waits for a second person.",
-  toProposals: "See what waits",
   activations: "Activations",
   noActivations: "Nothing has been activated yet.",
   activation: (kind) => ({ activate: "Activated", roll_back: "Rolled back to", canary: "Canary changed beside", shadow: "Shadow changed beside" }[kind] ?? kind),

@@ -6,6 +6,7 @@ export const settings = {
   account: "Your account",
   people: "People",
   clients: "Clients",
+  "second-person": "Second person",
   tenants: "Tenants",
   audit: "Audit log",
   erasure: "Erasure",

@@ -52,7 +52,6 @@ export const tables = {
   file: "File",
   chooseFile: "Choose a file first.",
   uploadButton: "Upload",
-  proposed: "This waits for a second person.",
   activate: "Activate",
   rollBack: "Roll back",
   rollBackTitle: "Roll back to the version before?",

@@ -1,11 +1,11 @@
 // One list: its entries, searched by value and by time, with who added and closed them and why.
 
+import { isProposed } from "../api.js";
 import { badge, button, card, element, empty, heading, input, link, pagedTable, select, time } from "../elements.js";
 import { actions, ask, labelled, reportLine, reportingButton, titled } from "../rules/blocks.js";
 import * as calls from "../rules/list_calls.js";
 import { go } from "../router.js";
 import { can } from "../session.js";
-import { isProposed } from "../rules/calls.js";
 import { lists as texts } from "../texts/lists.js";
 
 const PAGE = 50;
@@ -90,12 +90,12 @@ function oneEntry(name, refresh) {
   const to = input({ type: "datetime-local" });
   const report = reportLine();
   const add = async () => {
-    const { status } = await calls.addEntry(name, {
+    const response = await calls.addEntry(name, {
       value: value.value, reason: reason.value, ...validity(from, "valid_from_ms"), ...validity(to, "valid_to_ms"),
     });
     value.value = "";
     await refresh();
-    report.show(isProposed({ status }) ? texts.proposed : texts.addedOne);
+    report.show(isProposed(response) ? "" : texts.addedOne);
   };
   return element("div", {},
     element("div", { class: "fields" },
@@ -124,11 +124,10 @@ function manyEntries(name, refresh) {
   });
   const add = async () => {
     const [text, type] = bodyOf(format.value, area.value, reason.value);
-    const { status, body } = await calls.addEntries(name, text, type);
-    await refresh();
-    if (isProposed({ status })) return report.show(texts.proposed);
+    const response = await calls.addEntries(name, text, type);
     area.value = "";
-    report.show(texts.addedMany(body.added, body.already_there));
+    await refresh();
+    report.show(isProposed(response) ? "" : texts.addedMany(response.body.added, response.body.already_there));
   };
   return element("div", {},
     element("div", { class: "fields" }, labelled(texts.format, format, texts.formatHelp), labelled(texts.file, file)),

@@ -1,6 +1,7 @@
 // One revision: its rules, its changes to the active one in words, and what can be done with it:
 // try it, let it run beside the active one, activate it.
 
+import { isProposed } from "../api.js";
 import { badge, button, card, element, heading, input, link, quiet, select, time } from "../elements.js";
 import { actions, ask, labelled, linkButton, reportLine, reportingButton } from "../rules/blocks.js";
 import { startBacktestForm } from "../rules/backtest_start.js";
@@ -57,11 +58,11 @@ function changes(number, { body, tag }, refresh) {
   const { activation } = body;
   const report = reportLine();
   const told = (response) => {
-    report.show(calls.isProposed(response) ? element("p", {}, texts.proposed, " ", link("#/rules", texts.toProposals)) : texts.done);
+    if (!isProposed(response)) report.show(texts.done);
   };
   const change = (act) => async () => {
     const response = await act();
-    if (!calls.isProposed(response)) await refresh();
+    if (!isProposed(response)) await refresh();
     told(response);
   };
   const buttons = [linkButton(`#/rules/edit/${number}`, texts.editFrom)];
@@ -113,6 +114,6 @@ async function canaryDialog(number, tag, refresh, told) {
 }
 
 async function afterChange(response, refresh, told) {
-  if (!calls.isProposed(response)) await refresh();
+  if (!isProposed(response)) await refresh();
   told(response);
 }

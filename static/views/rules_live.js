@@ -1,6 +1,7 @@
 // What runs beside the active revision on live payments: a shadow without effect, and a canary that
 // decides a share.
 
+import { isProposed } from "../api.js";
 import { badge, card, element, empty, failure, heading, link, loading, money, mono, pagedTable, quiet, table, time } from "../elements.js";
 import { actions, lines, reportLine, reportingButton, titled } from "../rules/blocks.js";
 import { agreementChart, windows } from "../rules/agreement_chart.js";
@@ -48,8 +49,7 @@ function endButton(label, act, refresh) {
   const report = reportLine();
   const end = async () => {
     const response = await act();
-    if (calls.isProposed(response)) report.show(texts.proposed);
-    else await refresh();
+    if (!isProposed(response)) await refresh();
   };
   return actions(reportingButton(label, end, report.show), report.node);
 }

@@ -1,7 +1,7 @@
 // Erasing the personal data of one payment. Another payment must never be erased by a slip, so it asks
 // once more with the id.
 
-import { post } from "../api.js";
+import { isProposal, post } from "../api.js";
 import { card, confirm, definitions, element, field, fill, form, input, link, mono, quiet, time } from "../elements.js";
 import { erasure as texts } from "../texts/settings.js";
 
@@ -18,7 +18,8 @@ export async function show({ query }) {
     const id = fields.payment.value().trim();
     if (!(await confirm(texts.confirmTitle, texts.confirmDetail(id), texts.confirm))) return;
     const erased = await post(`/decisions/${encodeURIComponent(id)}/erasure`, { reason: fields.reason.value().trim() });
-    fill(done, definitions([
+    if (isProposal(erased)) return fill(done);
+    return fill(done, definitions([
       [texts.payment, link(`#/decisions/${erased.payment_id}`, mono(erased.payment_id))],
       [texts.done, time(erased.erased_at_ms)], [texts.by, erased.erased_by], [texts.reason, erased.reason]]));
   };

@@ -1,6 +1,6 @@
 // The people of the tenant: who they are, what they may do, and the ways out when something goes wrong.
 
-import { get, patch, post, remove, withoutPart } from "../api.js";
+import { get, isProposal, patch, post, remove, withoutPart } from "../api.js";
 import { announce, badge, button, card, confirm, copyButton, definitions, dialog, element, empty, field, form, input, mono, pagedTable, time } from "../elements.js";
 import { can, person, tenant } from "../session.js";
 import { people as texts, settings } from "../texts/settings.js";
@@ -58,7 +58,7 @@ async function invite(refresh) {
     };
     return form(fields, texts.invite, submit, { extra: [cancel(close)] }).node;
   });
-  if (!made) return;
+  if (!made || isProposal(made)) return;
   await refresh();
   await showLink(texts.invited(made.user.display_name), made.password_link);
 }
@@ -79,8 +79,8 @@ async function change(user, refresh) {
     };
     const submit = async () => {
       if (!isChosen(fields.roles, texts.noRole)) return;
-      await patch(`/users/${user.id}`, { display_name: fields.display_name.value().trim(), roles: fields.roles.value() });
-      announce(settings.saved);
+      const changed = await patch(`/users/${user.id}`, { display_name: fields.display_name.value().trim(), roles: fields.roles.value() });
+      if (!isProposal(changed)) announce(settings.saved);
       close(() => {});
     };
     const acts = actsOn(user).map(([text, work, kind]) =>
@@ -94,7 +94,10 @@ async function change(user, refresh) {
 
 // What can be done to a person besides changing the name and the roles.
 function actsOn(user) {
-  const link = async () => showLink(texts.linkTitle, await post(`/users/${user.id}/password-link`, {}));
+  const link = async () => {
+    const made = await post(`/users/${user.id}/password-link`, {});
+    if (!isProposal(made)) await showLink(texts.linkTitle, made);
+  };
   const acts = [[texts.linkMade, link]];
   if (user.second_factor && !isOwn(user)) acts.push([texts.removeFactor, () => removeFactor(user)]);
   if (user.state === "active") acts.push([texts.endSessions, () => endSessions(user)]);
@@ -109,14 +112,13 @@ async function disable(user) {
 }
 
 async function setDisabled(user, disabled) {
-  await patch(`/users/${user.id}`, { disabled });
-  announce(disabled ? texts.disabled(user.display_name) : texts.enabled(user.display_name));
+  const changed = await patch(`/users/${user.id}`, { disabled });
+  if (!isProposal(changed)) announce(disabled ? texts.disabled(user.display_name) : texts.enabled(user.display_name));
 }
 
 async function removeFactor(user) {
   if (!(await confirm(texts.removeFactorTitle(user.display_name), texts.removeFactorDetail, texts.removeFactor))) return;
-  await remove(`/users/${user.id}/second-factor`);
-  announce(texts.factorRemoved);
+  if (!isProposal(await remove(`/users/${user.id}/second-factor`))) announce(texts.factorRemoved);
 }
 
 async function endSessions(user) {

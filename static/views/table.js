@@ -1,12 +1,12 @@
 // One table: its versions, what differs between two, which one is valid, and looking a value up.
 
+import { isProposed } from "../api.js";
 import { badge, button, card, definitions, element, empty, heading, input, link, pagedTable, quiet, select, time } from "../elements.js";
 import { actions, ask, labelled, mendable, reportLine, reportingButton, titled } from "../rules/blocks.js";
 import { plainNumber } from "../rules/amounts.js";
 import * as calls from "../rules/list_calls.js";
 import { go } from "../router.js";
 import { can } from "../session.js";
-import { isProposed } from "../rules/calls.js";
 import { tables as texts } from "../texts/tables.js";
 
 const PAGE = 25;
@@ -24,8 +24,7 @@ async function parts(name, refresh) {
   const mayWrite = can("lists:write") && !table.closed_at_ms;
   const report = reportLine();
   const change = async (response) => {
-    if (isProposed(response)) report.show(texts.proposed);
-    else await refresh();
+    if (!isProposed(response)) await refresh();
   };
   const active = table.activation?.version;
   const versionRow = (version) => versionCells(version, active, mayWrite
