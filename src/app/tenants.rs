@@ -19,7 +19,7 @@ use crate::domain::user::OPERATORS_NAME;
 use crate::storage::databases::Databases;
 use crate::storage::erasures::{EraseError, Erasure, NewErasure};
 use crate::storage::pool::SystemPool;
-use crate::storage::{StorageError, card_checks, clients, erasures, tenants};
+use crate::storage::{StorageError, card_checks, clients, erasures, proposals, tenants};
 use crate::world::{OsRandomness, SystemClock};
 
 #[derive(Debug, Error)]
@@ -126,6 +126,17 @@ pub async fn set_retention(
 ) -> Result<Option<RetentionMonths>, TenantError> {
     let tenant = tenant_of(system, tenant).await?;
     Ok(tenants::set_retention(system, tenant, retention, actor.into(), SystemClock.now_ms()).await?)
+}
+
+/// One administrator is enough from now on, for a tenant in which no second one is left.
+pub async fn need_no_second_person(
+    system: &SystemPool,
+    tenant: &str,
+    actor: &str,
+) -> Result<bool, TenantError> {
+    let tenant = tenant_of(system, tenant).await?;
+    let now_ms = SystemClock.now_ms();
+    Ok(proposals::set_second_person(system, tenant, false, actor.into(), now_ms).await?)
 }
 
 pub async fn create_tenant(

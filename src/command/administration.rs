@@ -1,4 +1,4 @@
-//! The commands `migrate`, `tenant create`, `tenant card-check`, `tenant retention`, `erase`,
+//! The commands `migrate`, those of tenants, `erase`,
 //! `client create`, `client new-secret` and those of users, which operators run on the database
 //! itself.
 //!
@@ -113,6 +113,18 @@ pub async fn retention(
                 print_result!("Decisions of {tenant} are kept for {months}, and the current month.")
             }
             None => print_result!("All decisions of {tenant} are kept."),
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Ends the need for a second person.
+pub async fn one_person(config: Config, tenant: String) -> Result<ExitCode, Failure> {
+    on_database(config, async |pools| {
+        match tenants::need_no_second_person(&pools.system, &tenant, ACTOR).await? {
+            true => print_result!("From now on, changes of {tenant} need one person."),
+            false => print_result!("Changes of {tenant} needed one person before, too."),
         }
         Ok(())
     })

@@ -134,6 +134,12 @@ enum TenantCommand {
         #[arg(value_parser = administration::retention_setting)]
         months: Option<RetentionSetting>,
     },
+    /// Let one administrator be enough for changes, if no second one is left to approve them.
+    OnePerson {
+        /// Name of the tenant.
+        #[arg(long)]
+        tenant: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -287,6 +293,9 @@ pub fn run() -> ExitCode {
         }
         Command::Tenant(TenantCommand::Retention { tenant, months }) => {
             with_config(|config| administration::retention(config, tenant, months))
+        }
+        Command::Tenant(TenantCommand::OnePerson { tenant }) => {
+            with_config(|config| administration::one_person(config, tenant))
         }
         Command::Client(ClientCommand::Create { tenant, name, scopes, requests_per_s }) => {
             with_config(|config| administration::create_client(config, tenant, name, scopes, requests_per_s))
