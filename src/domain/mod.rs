@@ -4,6 +4,7 @@
 //! and the forms in which values are compared. For that reason this module must not read a clock, a
 //! file or a random number.
 
+pub mod actor;
 pub mod address;
 pub mod aggregate;
 pub mod audit;

@@ -23,7 +23,7 @@ use crate::http::openapi::finish::finish;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
-    audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations, payments,
+    actors, audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations, payments,
     plugins, problem_pages, rulesets, session, tables, tenants, users,
 };
 
@@ -120,6 +120,7 @@ struct Document;
     tables::activations::activate,
     tables::activations::roll_back,
     audit::list,
+    actors::names,
     users::create,
     users::list,
     users::change,

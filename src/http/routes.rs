@@ -1,6 +1,7 @@
 //! The resources of the API, each with its routes and its JSON shapes. Also the paths under which
 //! they are mounted.
 
+pub(super) mod actors;
 pub(super) mod admin_page;
 pub(super) mod audit;
 pub(super) mod backtests;
@@ -64,6 +65,7 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, plugins::routes()),
         api(RouteClass::Upload, plugins::upload_routes()),
         api(RouteClass::Ordinary, audit::routes()),
+        api(RouteClass::Ordinary, actors::routes()),
         api(RouteClass::Ordinary, users::routes()),
         api(RouteClass::Ordinary, clients::routes()),
         api(RouteClass::Ordinary, tenants::routes()),

@@ -4,6 +4,7 @@
 //! the background role.
 
 mod active_session;
+pub mod actors;
 mod advisory_locks;
 pub mod audit;
 pub mod backtests;
