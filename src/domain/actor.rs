@@ -53,11 +53,9 @@ mod tests {
     #[test]
     fn every_actor_is_read_back_from_its_text() {
         let id = Uuid::from_u128(7);
-        for actor in [
-            Actor::User(UserId(id)),
-            Actor::Client(ClientId(id)),
-            Actor::System("command line".to_owned()),
-        ] {
+        for actor in
+            [Actor::User(UserId(id)), Actor::Client(ClientId(id)), Actor::System("command line".to_owned())]
+        {
             assert_eq!(Actor::parse(&actor.to_string()), Some(actor));
         }
         assert_eq!(Actor::parse("user:nobody"), None);

@@ -16,6 +16,7 @@ pub mod comparison;
 pub mod corrected_time;
 pub mod country;
 pub mod decision;
+pub mod duration_counts;
 pub mod fair_queue;
 #[cfg(test)]
 pub mod fixtures;
@@ -23,6 +24,7 @@ pub mod line_format;
 pub mod list;
 pub mod millionths;
 pub mod money;
+pub mod outcome_counts;
 pub mod party;
 pub mod payment;
 pub mod payment_event;

@@ -23,8 +23,8 @@ use crate::http::openapi::finish::finish;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
-    actors, audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations, payments,
-    plugins, problem_pages, rulesets, session, tables, tenants, users,
+    actors, audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations,
+    payments, plugins, problem_pages, rulesets, session, settings, tables, tenants, users,
 };
 
 #[derive(OpenApi)]
@@ -68,6 +68,7 @@ struct Document;
     payments::one,
     payments::events::report_event,
     payments::events::events,
+    decisions::counts::counts,
     decisions::one,
     decisions::replay,
     decisions::erasure::erase,
@@ -131,6 +132,10 @@ struct Document;
     clients::list,
     clients::change,
     clients::replace_secret,
+    settings::retention::setting,
+    settings::retention::change,
+    settings::retention::preview,
+    settings::retention::list,
     tenants::create,
     tenants::list,
     me::me,

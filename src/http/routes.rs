@@ -19,6 +19,7 @@ pub(super) mod plugins;
 pub(super) mod problem_pages;
 pub(super) mod rulesets;
 pub(super) mod session;
+pub(super) mod settings;
 pub(super) mod tables;
 pub(super) mod tenants;
 pub(super) mod users;
@@ -42,6 +43,7 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, payments::routes()),
         api(RouteClass::Ordinary, payments::events::routes()),
         api(RouteClass::Ordinary, decisions::routes()),
+        api(RouteClass::Ordinary, decisions::counts::routes()),
         api(RouteClass::Ordinary, decisions::diagnoses::routes()),
         api(RouteClass::Ordinary, decisions::erasure::routes()),
         api(RouteClass::Ordinary, rulesets::routes()),
@@ -68,6 +70,7 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, actors::routes()),
         api(RouteClass::Ordinary, users::routes()),
         api(RouteClass::Ordinary, clients::routes()),
+        api(RouteClass::Ordinary, settings::retention::routes()),
         api(RouteClass::Ordinary, tenants::routes()),
         api(RouteClass::Ordinary, me::routes()),
         api(RouteClass::Stream, feed::routes()),

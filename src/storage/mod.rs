@@ -17,6 +17,7 @@ pub mod clock;
 mod columns;
 mod database_url;
 pub mod databases;
+pub mod decision_counts;
 pub mod decisions;
 pub mod erasures;
 pub mod evidence;

@@ -81,6 +81,8 @@ problems! {
         QuotaExceeded;
     /// Creating a backtest.
     CreateBacktestProblems: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody QuotaExceeded;
+    /// Changing a setting, which always exists.
+    ChangeSettingProblems: MalformedRequest MalformedBody BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Cancelling or closing a resource.
     CancelProblems: NotFound Conflict;
     /// Activating a revision, optionally guarded by a backtest.

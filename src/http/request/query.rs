@@ -70,7 +70,7 @@ impl<'r> FromRequest<'r> for Query {
 }
 
 impl Query {
-    fn error(&mut self, parameter: &str, detail: impl Into<String>) {
+    pub fn error(&mut self, parameter: &str, detail: impl Into<String>) {
         let parameter = Some(shown(parameter));
         self.errors.push(PartError { pointer: None, parameter, detail: detail.into() });
     }

@@ -89,9 +89,8 @@ pub async fn names(
     mut query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
-    let asked = query.repeated("id", IDS_MAX, |text| {
-        text_error(text, ID_LENGTH_MAX).map_or(Ok(Actor::parse(text)), Err)
-    });
+    let asked = query
+        .repeated("id", IDS_MAX, |text| text_error(text, ID_LENGTH_MAX).map_or(Ok(Actor::parse(text)), Err));
     query.finish()?;
     let (mut users, mut clients, mut found) = (Vec::new(), Vec::new(), Vec::new());
     for actor in asked.into_iter().flatten() {
