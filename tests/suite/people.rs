@@ -1,7 +1,9 @@
 //! People: signing in, sessions, roles, second factors, and what administrators do with users,
-//! clients and tenants.
+//! clients, tenants and settings.
 
+mod actors;
 mod clients;
+mod retention;
 mod roles;
 mod second_factor;
 mod sessions;
