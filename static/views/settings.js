@@ -10,6 +10,7 @@ const PARTS = [
   { name: "clients", needs: "clients:read", load: () => import("./settings_clients.js") },
   { name: "tenants", needs: "tenants:read", load: () => import("./settings_tenants.js") },
   { name: "audit", needs: "audit:read", load: () => import("./settings_audit.js") },
+  { name: "retention", needs: "settings:read", load: () => import("./settings_retention.js") },
   { name: "erasure", needs: "payments:erase", load: () => import("./settings_erasure.js") },
   { name: "account", load: () => import("./settings_account.js") },
 ];
