@@ -6,9 +6,10 @@ import { renewed, token } from "./session.js";
 const WAIT_MS = { first: 1000, most: 30_000 };
 
 // Calls `onEvent({kind, data})` until `signal` is aborted, and `onState(isLive)` when the connection comes
-// or goes. Connects again after a loss and goes on after the last event.
-export async function follow({ signal, onEvent, onState }) {
-  let lastId = "";
+// or goes. Begins after the event `from`, or with what is new. Connects again after a loss and goes on after
+// the last event; some events may then come again.
+export async function follow({ signal, from = "", onEvent, onState }) {
+  let lastId = from;
   let wait_ms = WAIT_MS.first;
   while (!signal.aborted) {
     const used = token();

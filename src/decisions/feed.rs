@@ -31,6 +31,18 @@ pub struct FeedPosition {
     pub sequence: Option<i64>,
 }
 
+impl FeedPosition {
+    /// From which all decisions are sent that were received since, and no acts of before.
+    pub fn at(ms: u64) -> Self {
+        Self { decision: first_id(ms), sequence: None }
+    }
+}
+
+/// How long after getting its id a decision may be stored.
+pub fn stored_within(submission_deadline: Duration) -> Duration {
+    submission_deadline + journal::SETTLE_MAX + CLOCKS_DIFFER_MAX
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FeedItem {
     Decision(NewDecision),
@@ -73,7 +85,7 @@ impl Feed {
         from: Option<FeedPosition>,
         now_ms: u64,
     ) -> Result<Self, StorageError> {
-        let window = follower.submission_deadline + journal::SETTLE_MAX + CLOCKS_DIFFER_MAX;
+        let window = stored_within(follower.submission_deadline);
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         let since_ms = from.map_or(now_ms, |from| ms_of(from.decision).min(now_ms));
         let settled = first_id(since_ms.saturating_sub(window_ms));

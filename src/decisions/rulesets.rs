@@ -15,7 +15,7 @@ use super::diagnoses::{Diagnoses, RequestDiagnoses};
 use super::nodes::Nodes;
 use super::plugins::Plugins;
 use super::query_checks::{QueryContext, RulesetFlaw, query_flaws};
-use crate::domain::audit::Actor;
+use crate::domain::audit::Authority;
 use crate::domain::backtest::GuardRefusal;
 use crate::domain::decision::EvidenceVersion;
 use crate::domain::plugin::{Digest, TenantPlugin, UploadState};
@@ -195,7 +195,7 @@ impl Rulesets {
         point: DecisionPoint,
         revision: i32,
         guard: Option<ActivationGuard>,
-        actor: Actor,
+        actor: Authority,
         expected: ExpectedActivation,
     ) -> Result<Activation, GuardedActivationError> {
         // A finished backtest never changes, so this still holds when the activation is written.
@@ -227,7 +227,7 @@ impl Rulesets {
         tenant: TenantId,
         point: DecisionPoint,
         request: ActivationRequest,
-        actor: Actor,
+        actor: Authority,
         expected: ExpectedActivation,
     ) -> Result<Activation, ActivateError> {
         let now_ms = self.world.now_ms();

@@ -1,4 +1,5 @@
-//! Keeps the search index up to date with the journal, and answers searches.
+//! Keeps the search index and the counts of decisions up to date with the journal, and answers
+//! searches.
 //!
 //! A decision never waits for it. A search waits until what this node has stored is indexed, so
 //! that whoever submits a payment and then searches on the same node finds it.
@@ -13,9 +14,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::domain::outcome_counts::{OutcomeCounts, Step};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::storage::StorageError;
+use crate::storage::decision_counts;
 use crate::storage::decisions::{self, DecisionFilter, DecisionPage};
 use crate::storage::journal::Journal;
 use crate::storage::pool::{AppPool, SystemPool};
@@ -96,6 +99,17 @@ impl SearchIndex {
             self.wait_for_own().await;
         }
         Ok(decisions::list(&self.app, tenant, filter).await?)
+    }
+
+    /// Counts of decisions by outcome, and whether all earlier decisions are counted.
+    pub async fn counts(
+        &self,
+        tenant: TenantId,
+        span: (u64, u64),
+        step: Step,
+    ) -> Result<(OutcomeCounts, bool), StorageError> {
+        let is_complete = search::are_all_counted(&self.system).await?;
+        Ok((decision_counts::read(&self.app, tenant, span, step).await?, is_complete))
     }
 
     /// Waits until everything that this process had stored before the call is indexed. If that takes

@@ -2,9 +2,10 @@
 
 use super::proposal::ProposalId;
 
-/// Who changes something: `user:<id>`, `client:<id>` or a part of Tollgate.
+/// On whose authority something is changed: the actor's and, if one was needed, the second person's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Actor {
+pub struct Authority {
+    /// As [`super::actor::Actor`] is written.
     name: String,
     approval: Option<Approval>,
 }
@@ -16,7 +17,7 @@ pub struct Approval {
     pub approved_by: String,
 }
 
-impl Actor {
+impl Authority {
     /// Who proposed a change, acting on the approval of another.
     pub fn approved(name: String, approval: Approval) -> Self {
         Self { name, approval: Some(approval) }
@@ -31,13 +32,13 @@ impl Actor {
     }
 }
 
-impl From<String> for Actor {
+impl From<String> for Authority {
     fn from(name: String) -> Self {
         Self { name, approval: None }
     }
 }
 
-impl From<&str> for Actor {
+impl From<&str> for Authority {
     fn from(name: &str) -> Self {
         name.to_owned().into()
     }
@@ -198,7 +199,7 @@ impl Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
     pub at_ms: u64,
-    pub actor: Actor,
+    pub actor: Authority,
     pub action: Action,
     /// The number of a revision, the digest of a plugin or the name of a list, for example.
     pub subject: String,

@@ -4,6 +4,7 @@
 //! and the forms in which values are compared. For that reason this module must not read a clock, a
 //! file or a random number.
 
+pub mod actor;
 pub mod address;
 pub mod aggregate;
 pub mod audit;
@@ -15,6 +16,7 @@ pub mod comparison;
 pub mod corrected_time;
 pub mod country;
 pub mod decision;
+pub mod duration_counts;
 pub mod fair_queue;
 #[cfg(test)]
 pub mod fixtures;
@@ -22,6 +24,7 @@ pub mod line_format;
 pub mod list;
 pub mod millionths;
 pub mod money;
+pub mod outcome_counts;
 pub mod party;
 pub mod payment;
 pub mod payment_event;

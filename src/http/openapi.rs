@@ -23,8 +23,8 @@ use crate::http::openapi::finish::finish;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
-    audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations, payments,
-    plugins, problem_pages, proposals, rulesets, session, settings, tables, tenants, users,
+    actors, audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations,
+    payments, plugins, problem_pages, proposals, rulesets, session, settings, tables, tenants, users,
 };
 
 #[derive(OpenApi)]
@@ -68,6 +68,7 @@ struct Document;
     payments::one,
     payments::events::report_event,
     payments::events::events,
+    decisions::counts::counts,
     decisions::one,
     decisions::replay,
     decisions::erasure::erase,
@@ -120,6 +121,7 @@ struct Document;
     tables::activations::activate,
     tables::activations::roll_back,
     audit::list,
+    actors::names,
     users::create,
     users::list,
     users::change,
@@ -135,8 +137,12 @@ struct Document;
     proposals::approve,
     proposals::decline,
     proposals::withdraw,
-    settings::second_person,
-    settings::set_second_person,
+    settings::second_person::setting,
+    settings::second_person::change,
+    settings::retention::setting,
+    settings::retention::change,
+    settings::retention::preview,
+    settings::retention::list,
     tenants::create,
     tenants::list,
     me::me,

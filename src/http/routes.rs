@@ -1,6 +1,7 @@
 //! The resources of the API, each with its routes and its JSON shapes. Also the paths under which
 //! they are mounted.
 
+pub(super) mod actors;
 pub(super) mod admin_page;
 pub(super) mod audit;
 pub(super) mod backtests;
@@ -43,6 +44,7 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, payments::routes()),
         api(RouteClass::Ordinary, payments::events::routes()),
         api(RouteClass::Ordinary, decisions::routes()),
+        api(RouteClass::Ordinary, decisions::counts::routes()),
         api(RouteClass::Ordinary, decisions::diagnoses::routes()),
         api(RouteClass::Ordinary, decisions::erasure::routes()),
         api(RouteClass::Ordinary, rulesets::routes()),
@@ -66,11 +68,13 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, plugins::routes()),
         api(RouteClass::Upload, plugins::upload_routes()),
         api(RouteClass::Ordinary, audit::routes()),
+        api(RouteClass::Ordinary, actors::routes()),
         api(RouteClass::Ordinary, users::routes()),
         api(RouteClass::Ordinary, clients::routes()),
+        api(RouteClass::Ordinary, settings::retention::routes()),
         api(RouteClass::Ordinary, tenants::routes()),
         api(RouteClass::Ordinary, proposals::routes()),
-        api(RouteClass::Ordinary, settings::routes()),
+        api(RouteClass::Ordinary, settings::second_person::routes()),
         api(RouteClass::Ordinary, me::routes()),
         api(RouteClass::Stream, feed::routes()),
         api(RouteClass::Ordinary, openapi::routes()),

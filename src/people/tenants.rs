@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::domain::audit::Authority;
+use crate::domain::retention::RetentionMonths;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::domain::user::{OPERATORS, OPERATORS_NAME};
@@ -40,6 +42,17 @@ impl Tenants {
             Err(error) if error.is_unique_violation() => Err(TenantError::Taken),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// How many months of decisions are kept. `None` keeps everything.
+    pub async fn change_retention(
+        &self,
+        tenant: TenantId,
+        authority: Authority,
+        months: Option<RetentionMonths>,
+    ) -> Result<(), StorageError> {
+        tenants::set_retention(&self.system, tenant, months, authority, self.world.now_ms()).await?;
+        Ok(())
     }
 }
 

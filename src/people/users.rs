@@ -12,7 +12,7 @@ use super::revocations::Revocations;
 use crate::auth::one_time_link::OneTimeLink;
 use crate::auth::scope::ScopeSet;
 use crate::auth::token::TokenIssuer;
-use crate::domain::audit::Actor;
+use crate::domain::audit::Authority;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::domain::user::{EmailAddress, Role, UserId};
@@ -63,7 +63,7 @@ impl From<ChangeUserError> for UserError {
 pub struct Administrator {
     pub tenant: TenantId,
     /// As stored with what is changed.
-    pub actor: Actor,
+    pub actor: Authority,
     pub scopes: ScopeSet,
 }
 

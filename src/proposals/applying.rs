@@ -5,7 +5,7 @@
 
 use super::{Approver, ProposalError, Proposals};
 use crate::decisions::rulesets::ActivationGuard;
-use crate::domain::audit::Actor;
+use crate::domain::audit::Authority;
 use crate::domain::proposal::{Change, ProposedCanary, ProposedEntry, ProposedGuard};
 use crate::domain::ruleset::{Canary, Share};
 use crate::domain::table::TableName;
@@ -42,7 +42,7 @@ impl Proposals {
         &self,
         approver: &Approver,
         change: Change,
-        actor: Actor,
+        actor: Authority,
     ) -> Result<Option<PasswordLink>, ProposalError> {
         let (tenant, now_ms) = (approver.tenant, self.world.now_ms());
         match change {
@@ -102,7 +102,7 @@ impl Proposals {
         tenant: TenantId,
         list: String,
         entries: Vec<ProposedEntry>,
-        actor: Actor,
+        actor: Authority,
     ) -> Result<(), ProposalError> {
         let now_ms = self.world.now_ms();
         let head = lists::head(&self.app, tenant, &list).await?.ok_or(AddEntryError::UnknownList)?;
@@ -144,6 +144,6 @@ fn canary_of(proposed: ProposedCanary) -> Result<Canary, ProposalError> {
     Ok(Canary { revision: proposed.revision, share })
 }
 
-fn administrator(approver: &Approver, actor: Actor) -> Administrator {
+fn administrator(approver: &Approver, actor: Authority) -> Administrator {
     Administrator { tenant: approver.tenant, actor, scopes: approver.scopes }
 }

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::auth::scope::ScopeSet;
 use crate::decisions::rulesets::{GuardedActivationError, Rulesets};
-use crate::domain::audit::{Actor, Approval};
+use crate::domain::audit::{Approval, Authority};
 use crate::domain::proposal::{Change, Proposal, ProposalEnd, ProposalId, ProposalState};
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::World;
@@ -107,7 +107,7 @@ impl Proposals {
     }
 
     /// From then on, changes need a second person. Refused if there are not two who could be that.
-    pub async fn turn_on(&self, tenant: TenantId, actor: Actor) -> Result<(), ProposalError> {
+    pub async fn turn_on(&self, tenant: TenantId, actor: Authority) -> Result<(), ProposalError> {
         let people = users::list(&self.app, tenant, None, ADMINISTRATORS_SOUGHT_AMONG).await?;
         let can_approve = people.iter().filter(|user| {
             user.disabled_at_ms.is_none() && user.has_password && user.roles.contains(&Role::Admin)
@@ -137,7 +137,7 @@ impl Proposals {
             return Err(ProposalError::OwnProposal);
         }
         let approval = Approval { proposal: id, approved_by: approver.name() };
-        let actor = Actor::approved(proposal.proposed_by.clone(), approval.clone());
+        let actor = Authority::approved(proposal.proposed_by.clone(), approval.clone());
         let link = self.apply(approver, proposal.change, actor).await?;
         let decided = proposals::get(&self.app, approver.tenant, id).await?.ok_or(ProposalError::Unknown)?;
         if decided.end.is_some() {

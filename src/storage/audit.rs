@@ -10,7 +10,7 @@ use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::pool::AppPool;
 use super::{StorageError, proposals};
-use crate::domain::audit::{Act, Action, Actor, Approval, AuditEvent};
+use crate::domain::audit::{Act, Action, Approval, AuditEvent, Authority};
 use crate::domain::proposal::ProposalId;
 use crate::domain::tenant::TenantId;
 
@@ -126,13 +126,13 @@ pub async fn since(
     .await
 }
 
-fn actor_of(row: &PgRow) -> Result<Actor, StorageError> {
+fn actor_of(row: &PgRow) -> Result<Authority, StorageError> {
     let name: String = row.try_get("actor")?;
     let proposal: Option<Uuid> = row.try_get("proposal_id")?;
     let approved_by: Option<String> = row.try_get("approved_by")?;
     Ok(match proposal.zip(approved_by) {
         Some((proposal, approved_by)) => {
-            Actor::approved(name, Approval { proposal: ProposalId(proposal), approved_by })
+            Authority::approved(name, Approval { proposal: ProposalId(proposal), approved_by })
         }
         None => name.into(),
     })

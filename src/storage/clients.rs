@@ -213,8 +213,8 @@ fn read(row: &PgRow) -> Result<Client, StorageError> {
 pub struct ClientChange {
     pub name: Option<String>,
     pub scopes: Option<Vec<Scope>>,
-    /// Zero means no limit.
-    pub requests_per_s: Option<u32>,
+    /// Zero means no limit, and nothing the node's setting.
+    pub requests_per_s: Option<Option<u32>>,
     pub disabled: Option<bool>,
 }
 
@@ -241,7 +241,7 @@ pub async fn change(
             let mut after = before.clone();
             after.name = change.name.unwrap_or(after.name);
             after.scopes = change.scopes.unwrap_or(after.scopes);
-            after.requests_per_s = change.requests_per_s.or(after.requests_per_s);
+            after.requests_per_s = change.requests_per_s.unwrap_or(after.requests_per_s);
             after.disabled_at_ms = match change.disabled {
                 Some(true) => before.disabled_at_ms.or(Some(now_ms)),
                 Some(false) => None,

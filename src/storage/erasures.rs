@@ -14,7 +14,7 @@ use super::query_error::OfStatement;
 use super::series::{self, aggregate_key};
 use super::values::value_keys;
 use super::{StorageError, audit, evidence, search};
-use crate::domain::audit::{Act, Action, Actor};
+use crate::domain::audit::{Act, Action, Authority};
 use crate::domain::payment::{PaymentId, PaymentOrder};
 use crate::domain::tenant::TenantId;
 
@@ -24,7 +24,7 @@ const WHAT: &str = "erasure";
 pub struct NewErasure {
     pub payment: PaymentId,
     pub reason: String,
-    pub actor: Actor,
+    pub actor: Authority,
     pub now_ms: u64,
 }
 

@@ -22,7 +22,7 @@ use super::pool::AppPool;
 use super::query_error::OfStatement;
 use super::rulesets::deployed_revision_asking;
 use super::{StorageError, audit};
-use crate::domain::audit::{Act, Action, Actor};
+use crate::domain::audit::{Act, Action, Authority};
 use crate::domain::comparison::ValueKind;
 use crate::domain::list::ListKinds;
 use crate::domain::quotas::kept_max;
@@ -252,7 +252,7 @@ pub async fn close(
     tenant: TenantId,
     name: &str,
     now_ms: u64,
-    actor: Actor,
+    actor: Authority,
 ) -> Result<(), CloseListError> {
     let name = name.to_owned();
     app.transaction(tenant, move |connection| {

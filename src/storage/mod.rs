@@ -4,6 +4,7 @@
 //! the background role.
 
 mod active_session;
+pub mod actors;
 mod advisory_locks;
 pub mod audit;
 pub mod backtests;
@@ -16,6 +17,7 @@ pub mod clock;
 mod columns;
 mod database_url;
 pub mod databases;
+pub mod decision_counts;
 pub mod decisions;
 pub mod erasures;
 pub mod evidence;

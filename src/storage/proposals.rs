@@ -13,7 +13,7 @@ use super::columns::{bigint, ms, named};
 use super::pool::{AppPool, SystemPool};
 use super::query_error::OfStatement;
 use super::{StorageError, audit};
-use crate::domain::audit::{Act, Action, Actor, Approval};
+use crate::domain::audit::{Act, Action, Approval, Authority};
 use crate::domain::proposal::{Change, OPEN_PROPOSALS_MAX, Proposal, ProposalEnd, ProposalId, ProposalState};
 use crate::domain::tenant::{ClientId, TenantId};
 
@@ -43,7 +43,7 @@ pub async fn set_second_person(
     system: &SystemPool,
     tenant: TenantId,
     is_needed: bool,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     system

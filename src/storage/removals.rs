@@ -3,6 +3,7 @@
 //! The ids are recorded and signed before anything is removed. The functions of the database
 //! delete nothing else.
 
+mod overview;
 mod records;
 
 use sqlx::postgres::{PgArguments, PgRow};
@@ -10,6 +11,7 @@ use sqlx::query::{Query, QueryScalar};
 use sqlx::{FromRow, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
+pub use overview::{Beyond, RecordedRemoval, RemovalPosition, beyond, list};
 pub use records::{RecordedEntry, entries_after, recorded, signed};
 
 use super::advisory_locks::{DatabaseLock, TenantLock};
@@ -18,7 +20,7 @@ use super::pool::SystemPool;
 use super::query_error::OfStatement;
 use super::time_limit::TimeLimit;
 use super::values::day_of;
-use super::{StorageError, audit};
+use super::{StorageError, audit, decision_counts};
 use crate::domain::audit::{Act, Action};
 use crate::domain::removal::{RemovalId, SignedRemoval};
 use crate::domain::retention::RetentionMonths;
@@ -318,6 +320,7 @@ async fn remove_the_rest(connection: &mut PgConnection, id: RemovalId) -> Result
     .bind(bigint(month.next().start_ms()))
     .execute(&mut *connection)
     .await?;
+    decision_counts::remove_month(connection, id.tenant, month).await?;
     sqlx::query("select forget_examples($1, $2, $3)")
         .bind(tenant)
         .bind(first_id(month))

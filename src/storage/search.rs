@@ -26,7 +26,7 @@ use uuid::Uuid;
 pub(super) use batches::read_columns;
 pub use erasing::remove_erased;
 pub(super) use erasing::terms_to_erase;
-pub use indexing::{CommittedBatch, Indexed, index_committed, index_stored, writers_behind};
+pub use indexing::{CommittedBatch, Indexed, are_all_counted, index_committed, index_stored, writers_behind};
 pub use lists::SearchOrder;
 pub(super) use lists::{Found, ListBudget, Rank, TermLists, months_of, segments_of};
 pub use segments::{TenantMonth, merge};

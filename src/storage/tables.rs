@@ -21,7 +21,7 @@ use super::pool::AppPool;
 use super::query_error::OfStatement;
 use super::rulesets::deployed_revision_asking;
 use super::{StorageError, audit};
-use crate::domain::audit::{Act, Action, Actor};
+use crate::domain::audit::{Act, Action, Authority};
 use crate::domain::comparison::ValueKind;
 use crate::domain::quotas::kept_max;
 use crate::domain::ruleset::DecisionPoint;
@@ -256,7 +256,7 @@ pub async fn close(
     tenant: TenantId,
     name: &TableName,
     now_ms: u64,
-    actor: Actor,
+    actor: Authority,
 ) -> Result<(), CloseTableError> {
     let name = name.clone();
     app.transaction(tenant, move |connection| {

@@ -11,7 +11,7 @@ use super::columns::{bigint, ms};
 use super::pool::{AppPool, SystemPool};
 use super::removals::retention_of;
 use super::{StorageError, audit};
-use crate::domain::audit::{Act, Action, Actor};
+use crate::domain::audit::{Act, Action, Authority};
 use crate::domain::retention::RetentionMonths;
 use crate::domain::tenant::TenantId;
 
@@ -146,7 +146,7 @@ pub async fn set_retention(
     system: &SystemPool,
     tenant: TenantId,
     retention: Option<RetentionMonths>,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Result<Option<RetentionMonths>, StorageError> {
     system

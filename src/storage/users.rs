@@ -15,7 +15,7 @@ use super::columns::{bigint, ms, named};
 use super::pool::AppPool;
 use super::query_error::OfStatement;
 use super::{StorageError, audit, sign_ins};
-use crate::domain::audit::{Act, Action, Actor};
+use crate::domain::audit::{Act, Action, Authority};
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::TenantId;
 use crate::domain::user::{EmailAddress, Role, UserId};
@@ -33,7 +33,7 @@ pub struct NewUser {
     pub email: EmailAddress,
     pub display_name: String,
     pub roles: Vec<Role>,
-    pub created_by: Actor,
+    pub created_by: Authority,
     pub created_at_ms: u64,
     /// With which the person sets a password.
     pub link: Link,
@@ -214,7 +214,7 @@ pub async fn change(
     tenant: TenantId,
     id: UserId,
     change: UserChange,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Result<User, ChangeUserError> {
     app.transaction(tenant, move |connection| {
@@ -264,7 +264,7 @@ async fn store(
     tenant: TenantId,
     before: &User,
     after: &User,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Result<(), StorageError> {
     let state = |user: &User| {

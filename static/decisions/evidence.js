@@ -1,5 +1,6 @@
 // The evidence of a decision, in parts: for the view of a decision and beside a review.
 
+import { actor } from "../actors.js";
 import { get } from "../api.js";
 import { card, definitions, element, json, link, mono, pagedTable, part, quiet, table, time } from "../elements.js";
 import { decision as texts } from "../texts/decisions.js";
@@ -38,7 +39,7 @@ export const eventsCard = (id, signal) => card(texts.later, pagedTable({
   caption: texts.later,
   columns: [{ title: texts.event }, { title: texts.at }, { title: texts.actor }, { title: texts.note }],
   load: (cursor) => get(`/payments/${id}/events`, { query: { limit: 50, cursor }, signal }),
-  row: (event) => [event.kind, time(event.at_ms), mono(event.actor), event.note ?? ""],
+  row: (event) => [event.kind, time(event.at_ms), actor(event.actor), event.note ?? ""],
   whenEmpty: () => quiet(texts.noneLater),
 }).node);
 

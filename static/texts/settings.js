@@ -1,4 +1,4 @@
-// The words of the settings: people, clients, the own account, tenants, the audit log, erasure.
+// The words of the settings: people, clients, the own account, tenants, the audit log, erasure, retention.
 
 export const settings = {
   title: "Settings",
@@ -10,6 +10,7 @@ export const settings = {
   tenants: "Tenants",
   audit: "Audit log",
   erasure: "Erasure",
+  retention: "Retention",
   none: "–",
   change: "Change",
   save: "Save",
@@ -95,7 +96,7 @@ export const clients = {
     "clients:read": "see clients",
   },
   rate: "Requests a second",
-  rateHelp: "The most that it may send; 0 is no limit. Empty: the limit of the server.",
+  rateHelp: "The most that it may send; 0 is no limit. Empty: the limit of the server, whatever it is.",
   rateWrong: "Expected a whole number from 0 to 1,000,000.",
   serverRate: "as the server",
   noLimit: "no limit",
@@ -180,6 +181,10 @@ export const audit = {
   actionHelp: "For example list.created.",
   actor: "Actor",
   actorHelp: "A person, a client, or a part of the server, as the log has it.",
+  actorChoiceHelp: "A person, a client, or whoever runs the server.",
+  anyone: "anyone",
+  commandLine: "command line",
+  choice: { user: (name) => name, client: (name) => `${name} (client)` },
   subject: "Subject",
   subjectHelp: "What was changed: a number, a digest, a name.",
   from: "From",
@@ -214,4 +219,37 @@ export const erasure = {
   required: "This is required.",
   done: "Erased at",
   by: "By",
+};
+
+export const retention = {
+  title: "How long decisions are kept",
+  kept: (months) => `Decisions are kept for ${months === 1 ? "one month" : `${months} months`} before the current month.`,
+  keptSince: (month) => `The oldest month that is kept is ${month}.`,
+  keptForEver: "All decisions are kept, for ever.",
+  change: "Change…",
+  changeTitle: "Change how long decisions are kept",
+  months: "Months that are kept before the current one",
+  monthsHelp: "A number from 1 to 1200. Empty: everything is kept, for ever.",
+  wrong: "Expected a whole number from 1 to 1200, or nothing.",
+  next: "See what would be removed",
+  confirmTitle: "Is this right?",
+  nothing: "Nothing is removed by this now.",
+  removes: (first, kept, decisions, isMore) =>
+    `The decisions from ${first} until before ${kept} are removed for good, with the data of their payments: ${isMore ? "more than " : ""}${decisions} decisions. Nobody can bring them back.`,
+  later: (months) => `From then on, each month is removed once it is more than ${months === 1 ? "one month" : `${months} months`} old.`,
+  stops: "From then on, nothing more is removed. What is removed already stays removed.",
+  type: (months) => `Type ${months} to confirm`,
+  typeHelp: "The number of months that are kept.",
+  typedWrong: "This is not the number.",
+  confirm: "Keep for this long",
+  keepAll: "Keep everything",
+  done: "The time for which decisions are kept is changed.",
+  removals: "What was removed",
+  noRemovals: "No decision was removed. Months that are older than what is kept will be listed here.",
+  month: "Month",
+  decisions: "Decisions",
+  since: "Removed since",
+  state: "State",
+  finished: "removed",
+  underway: "being removed",
 };

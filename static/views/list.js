@@ -1,5 +1,6 @@
 // One list: its entries, searched by value and by time, with who added and closed them and why.
 
+import { actor } from "../actors.js";
 import { isProposed } from "../api.js";
 import { badge, button, card, element, empty, heading, input, link, pagedTable, select, time } from "../elements.js";
 import { actions, ask, labelled, reportLine, reportingButton, titled } from "../rules/blocks.js";
@@ -61,12 +62,12 @@ function entryRow(name, entry, filter, lookUp, refresh) {
   }).then((hasActed) => hasActed && refresh());
   const comparedAs = entry.compared_as === entry.value ? "" : element("span", { class: "quiet" }, ` ${texts.comparedAs(entry.compared_as)}`);
   const end = entry.valid_to_ms === undefined ? [texts.noEnd] : [" – ", time(entry.valid_to_ms)];
-  const closing = entry.closed_by ?? entry.closed_because;
+  const closing = entry.closed_by ? actor(entry.closed_by) : entry.closed_because;
   return [
     element("span", {}, entry.value, comparedAs),
     entry.reason,
     element("span", {}, badge("", state), " ", time(entry.valid_from_ms), ...end),
-    entry.added_by,
+    actor(entry.added_by),
     closing ?? "",
     element("span", { class: "actions" },
       filter.value ? null : button(texts.history, () => lookUp(entry.value)),

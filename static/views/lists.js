@@ -1,5 +1,6 @@
 // The lists of values that rules look up.
 
+import { actor } from "../actors.js";
 import { badge, card, element, empty, heading, input, link, pagedTable, select, time } from "../elements.js";
 import { actions, labelled, reportLine, reportingButton, titled } from "../rules/blocks.js";
 import { plainNumber } from "../rules/amounts.js";
@@ -27,7 +28,7 @@ const row = (list) => [
   [list.kind, ...(list.further_kinds ?? [])].join(", "),
   plainNumber(list.open_entries),
   list.description,
-  element("span", {}, `${list.created_by}, `, time(list.created_at_ms))];
+  element("span", {}, actor(list.created_by), ", ", time(list.created_at_ms))];
 
 function creation() {
   const name = input({ maxlength: "64" });

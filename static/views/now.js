@@ -2,6 +2,7 @@
 
 import { all, get, withoutPart } from "../api.js";
 import { stackedBars } from "../charts.js";
+import { outcomeCounts } from "../counts.js";
 import { COLUMNS, row } from "../decisions/list.js";
 import { card, element, empty, fill, heading, link, part, quiet, table, time } from "../elements.js";
 import { can } from "../session.js";
@@ -9,22 +10,32 @@ import { follow } from "../stream.js";
 import { now as texts } from "../texts/now.js";
 
 const OUTCOMES = ["approve", "review", "reject"];
-const INTERVALS = 60;
-const INTERVAL_MS = 60_000;
+const SPANS = [
+  { step: "1m", step_ms: 60_000, count: 60, title: texts.hour },
+  { step: "15m", step_ms: 900_000, count: 96, title: texts.day },
+];
 const NEWEST_SHOWN = 12;
 const DRAW_EVERY_MS = 1000;
+const SPEED_EVERY_MS = 60_000;
+// The longest time that is told apart.
+const SLOWEST_MS = 10_000;
 
 export async function show({ signal }) {
   const active = can("rulesets:read") ? await get("/rulesets/payment", { signal }).catch(() => null) : null;
-  const span = counting();
+  const charts = await Promise.all(SPANS.map((span) => chart(span, signal)));
   const newest = await newestOf(signal);
+  const speed = speedOf(signal);
   const live = element("span", { class: "live lost", role: "status" }, texts.lost);
-  const isDrawn = drawing([span, newest]);
+  const parts = [...charts, newest];
+  const isDrawn = drawing(parts);
+  // From the earliest end of what is counted. Each chart leaves out what it has.
+  const from = charts.map((one) => one.lastEventId).filter(Boolean).sort()[0];
   follow({
     signal,
+    from,
     onEvent: ({ kind, data }) => {
       if (kind !== "decision") return;
-      for (const one of [span, newest]) one.add(data);
+      for (const one of parts) one.add(data);
       isDrawn.later();
     },
     onState: (isLive) => {
@@ -36,7 +47,8 @@ export async function show({ signal }) {
   return element("div", {},
     heading(texts.title, live),
     active && !revision ? firstSteps() : null,
-    element("div", { class: "columns" }, span.node, can("rulesets:read") ? troubles(signal) : null),
+    element("div", { class: "columns" }, ...charts.map((one) => one.node)),
+    element("div", { class: "columns" }, speed, can("rulesets:read") ? troubles(signal) : null),
     newest.node,
     revision ? costs(revision.number, signal) : null);
 }
@@ -51,30 +63,35 @@ function drawing(parts) {
   return { later: () => { timer ??= setTimeout(draw, DRAW_EVERY_MS); } };
 }
 
-// Counts what the feed tells, from the moment in which the view is opened.
-function counting() {
-  const items = emptyIntervals();
+// The numbers of a span: those of before from the server, and then what the feed tells.
+async function chart(span, signal) {
+  const counts = await outcomeCounts(span, signal);
   const body = element("div", {});
-  const add = ({ received_at_ms: at_ms, outcome }) => {
-    while (at_ms >= items.at(-1).from_ms + INTERVAL_MS) {
-      items.push({ from_ms: items.at(-1).from_ms + INTERVAL_MS, approve: 0, review: 0, reject: 0 });
-      items.shift();
-    }
-    const item = items.findLast(({ from_ms }) => from_ms <= at_ms);
-    if (item) item[outcome] += 1;
-  };
-  const draw = () => fill(body, ...pictureOf(items));
+  const draw = () => fill(body, ...pictureOf(span.title, counts.items(), counts.note));
   draw();
-  return { node: card(texts.hour, body), add, draw };
+  // Time passes without payments too.
+  const timer = setInterval(draw, span.step_ms / 2);
+  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  return { node: card(span.title, body), add: counts.add, draw, lastEventId: counts.lastEventId };
 }
 
-// The intervals up to now, in which nothing is counted yet.
-function emptyIntervals() {
-  const from_ms = Date.now() - (INTERVALS - 1) * INTERVAL_MS;
-  return Array.from({ length: INTERVALS }, (_, place) => ({ from_ms: from_ms + place * INTERVAL_MS, approve: 0, review: 0, reject: 0 }));
+// From receiving a payment to its stored decision, as the nodes measured it.
+function speedOf(signal) {
+  const list = part(async () => {
+    const speed = await get("/decisions/counts", { query: { step: "1h" }, signal });
+    if (!speed.timed) return quiet(texts.noSpeed);
+    const within = (ms) => (ms >= SLOWEST_MS ? texts.slowest : texts.within(ms));
+    return element("div", {},
+      element("ul", { class: "figures" },
+        figure(within(speed.stored_within_ms_p50), texts.p50OfAll), figure(within(speed.stored_within_ms_p99), texts.p99OfAll)),
+      quiet(texts.speedDetail(speed.timed.toLocaleString())));
+  });
+  const timer = setInterval(list.refresh, SPEED_EVERY_MS);
+  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  return card(texts.speed, list.node);
 }
 
-function pictureOf(items) {
+function pictureOf(title, items, note) {
   const sums = OUTCOMES.map((outcome) => items.reduce((sum, item) => sum + item[outcome], 0));
   const total = sums.reduce((a, b) => a + b, 0);
   const share = (sum) => (total ? texts.share((100 * sum / total).toFixed(1)) : texts.none);
@@ -84,11 +101,11 @@ function pictureOf(items) {
       figure(total.toLocaleString(), texts.payments),
       ...OUTCOMES.map((outcome, place) => figure(share(sums[place]), texts[outcome], outcome))),
     stackedBars(items, {
-      label: texts.chart(texts.hour, total, ...sums),
+      label: texts.chart(title, total, ...sums),
       words: (item) => texts.bar(clock(item.from_ms), item),
       tick: (item) => clock(item.from_ms),
     }),
-    quiet(texts.sinceOpened),
+    note ? quiet(note) : null,
   ];
 }
 

@@ -1,6 +1,7 @@
 // One revision: its rules, its changes to the active one in words, and what can be done with it:
 // try it, let it run beside the active one, activate it.
 
+import { actor } from "../actors.js";
 import { isProposed } from "../api.js";
 import { badge, button, card, element, heading, input, link, quiet, select, time } from "../elements.js";
 import { actions, ask, labelled, linkButton, reportLine, reportingButton } from "../rules/blocks.js";
@@ -33,7 +34,7 @@ async function parts(context, refresh) {
   return [
     card(texts.about,
       element("p", {}, revision.note || texts.noNote),
-      quiet(texts.madeBy(revision.created_by), " ", time(revision.created_at_ms)),
+      quiet(texts.madeBy, " ", actor(revision.created_by), ", ", time(revision.created_at_ms)),
       element("p", {}, ...roles(activation, revision.number)),
       can("rulesets:write") ? changes(revision.number, active, refresh) : null),
     isActive ? null : card(texts.changesTo(activation?.revision),

@@ -1,5 +1,6 @@
 // The rules that decide now: the active ruleset in its order, with what each rule did lately.
 
+import { actor } from "../actors.js";
 import { badge, button, card, element, empty, heading, link, quiet, table, time } from "../elements.js";
 import { actions, ask, linkButton, reportLine, reportingButton, titled } from "../rules/blocks.js";
 import * as calls from "../rules/calls.js";
@@ -52,7 +53,7 @@ function about(activation, revision) {
   ];
   return element("div", {},
     element("p", {}, revision.note || texts.noNote),
-    quiet(texts.activatedBy(activation.activated_by), " ", time(activation.activated_at_ms)),
+    quiet(texts.activatedBy, " ", actor(activation.activated_by), ", ", time(activation.activated_at_ms)),
     ...beside.filter(Boolean).map((node) => element("p", {}, node)));
 }
 

@@ -1,5 +1,6 @@
 // One backtest: its progress while it runs, then what was and what would be, with examples.
 
+import { actor } from "../actors.js";
 import { badge, card, element, empty, heading, link, money, mono, pagedTable, quiet, table, time } from "../elements.js";
 import { reportLine, reportingButton, titled } from "../rules/blocks.js";
 import { plainNumber } from "../rules/amounts.js";
@@ -62,7 +63,7 @@ function progressPart(id, update) {
   const show = (backtest) => {
     const against = backtest.baseline_revision ? texts.revision(backtest.baseline_revision) : texts.againstRecorded;
     about.replaceChildren(link(`#/rules/revisions/${backtest.revision}`, texts.revision(backtest.revision)), " ", texts.against, " ", against, ". ",
-      texts.startedByActor(backtest.created_by), " ", time(backtest.created_at_ms));
+      texts.startedByActor, " ", actor(backtest.created_by), ", ", time(backtest.created_at_ms));
     if (backtest.total === undefined) bar.removeAttribute("value");
     else bar.value = backtest.total ? backtest.done / backtest.total : 1;
     bar.hidden = isOver(backtest);

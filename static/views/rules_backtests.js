@@ -1,5 +1,6 @@
 // The backtests, newest first.
 
+import { actor } from "../actors.js";
 import { badge, card, element, empty, heading, link, pagedTable, time } from "../elements.js";
 import { titled } from "../rules/blocks.js";
 import { plainNumber } from "../rules/amounts.js";
@@ -23,5 +24,5 @@ const row = (backtest) => [
   backtest.baseline_revision ? texts.revision(backtest.baseline_revision) : texts.againstRecorded,
   badge(backtest.state),
   backtest.total === undefined ? texts.unknown : texts.doneOf(plainNumber(backtest.done), plainNumber(backtest.total)),
-  backtest.created_by,
+  actor(backtest.created_by),
   time(backtest.created_at_ms)];

@@ -1,6 +1,7 @@
 // Plugins: uploading one by drop or file, with what was found in it or why it was refused; and all
 // that the tenant has.
 
+import { actor } from "../actors.js";
 import { badge, button, card, definitions, element, empty, heading, json, link, mono, quiet, size, table, time } from "../elements.js";
 import { ask, reportLine, titled } from "../rules/blocks.js";
 import { plainNumber } from "../rules/amounts.js";
@@ -108,6 +109,6 @@ function pluginRow(plugin, refresh) {
     element("span", {}, badge(plugin.retired_at_ms ? "retired" : plugin.state),
       plugin.shared ? ` ${texts.shared}` : "", plugin.why ? ` ${plugin.why}` : ""),
     uses.slice(0, 3).join(", ") || texts.unused, size(plugin.size_bytes),
-    plugin.uploaded_at_ms ? element("span", {}, `${plugin.uploaded_by}, `, time(plugin.uploaded_at_ms)) : texts.fromFolder,
+    plugin.uploaded_at_ms ? element("span", {}, actor(plugin.uploaded_by), ", ", time(plugin.uploaded_at_ms)) : texts.fromFolder,
     isOwn && can("plugins:write") ? button(texts.retire, retire) : ""];
 }

@@ -1,5 +1,6 @@
 // Revisions as a time line: who made which, when and why, and when which one decided.
 
+import { actor } from "../actors.js";
 import { badge, card, element, empty, heading, link, quiet, time } from "../elements.js";
 import { actions, linkButton, pagedList } from "../rules/blocks.js";
 import * as calls from "../rules/calls.js";
@@ -36,7 +37,7 @@ function revisionItem(revision, active, activations) {
   return element("li", { class: isActive ? "current" : "" },
     element("p", {}, link(`#/rules/revisions/${number}`, texts.revision(number)), " ", isActive ? badge("active", texts.isActive) : null),
     element("p", {}, revision.note || texts.noNote),
-    quiet(texts.madeBy(revision.created_by), " ", time(revision.created_at_ms),
+    quiet(texts.madeBy, " ", actor(revision.created_by), ", ", time(revision.created_at_ms),
       first ? element("span", {}, ". ", texts.firstActive, " ", time(first.activated_at_ms)) : null),
     quiet(revision.rules.join(", ") || texts.noRules),
     compared ? link(`#/rules/compare/${active.activation.revision}/${number}`, texts.compare) : null);
@@ -44,7 +45,7 @@ function revisionItem(revision, active, activations) {
 
 const activationItem = (one) => element("li", {},
   element("p", {}, texts.activation(one.kind, one.revision), " ", link(`#/rules/revisions/${one.revision}`, texts.revision(one.revision))),
-  quiet(texts.by(one.activated_by), " ", time(one.activated_at_ms),
+  quiet(texts.by, " ", actor(one.activated_by), ", ", time(one.activated_at_ms),
     one.canary ? `. ${texts.withCanary(one.canary.revision, one.canary.share_percent)}` : "",
     one.shadow ? `. ${texts.withShadow(one.shadow)}` : ""),
   one.guard_backtest ? link(`#/rules/backtests/${one.guard_backtest}`, texts.guardedBy) : null);

@@ -1,24 +1,24 @@
 // The audit log, with filters in the address, so that a search can be shared, and as a file.
 
+import { actor, namesOf } from "../actors.js";
 import { all, get, withoutPart } from "../api.js";
-import { announce, button, card, definitions, element, empty, field, form, input, json, mono, pagedTable, quiet, time } from "../elements.js";
+import { announce, button, card, definitions, element, empty, field, form, input, json, mono, pagedTable, quiet, select, time } from "../elements.js";
 import { csv, jsonLines, save } from "../files.js";
 import { can } from "../session.js";
 import { audit as texts } from "../texts/settings.js";
 
 const EXPORTED_MAX = 100_000;
 const PAGE = 200;
-const COLUMNS = ["sequence", "at_ms", "actor", "action", "subject", "before", "after"];
+const COLUMNS = ["sequence", "at_ms", "actor", "actor_name", "action", "subject", "before", "after"];
 
 export async function show({ query, signal, setQuery }) {
-  const fields = filterFields(query);
-  const names = await namesOfActors(signal);
+  const fields = filterFields(query, await actorChoices(query.get("actor"), signal));
   const asked = () => filterOf(fields);
   const list = pagedTable({
     caption: texts.title,
     columns: [texts.time, texts.actor, texts.action, texts.subject, texts.values].map((title) => ({ title })),
     load: (cursor) => get("/audit", { query: { ...asked(), cursor }, signal }).catch((error) => { throw withoutPart(error); }),
-    row: (act) => rowOf(act, names),
+    row: rowOf,
     whenEmpty: () => empty(Object.keys(asked()).length ? texts.none : texts.noneYet),
   });
   const search = async () => {
@@ -34,12 +34,14 @@ export async function show({ query, signal, setQuery }) {
   return card(texts.title, filters.node, list.node, exports(asked, signal));
 }
 
-function filterFields(query) {
+function filterFields(query, actors) {
   const text = (label, name, help) => field(label, input({ value: query.get(name), spellcheck: "false" }), { help });
   const moment = (label, name) => field(label, input({ type: "datetime-local", step: 1, value: localTime(query.get(name)) }));
   return {
     action: text(texts.action, "action", texts.actionHelp),
-    actor: text(texts.actor, "actor", texts.actorHelp),
+    actor: actors
+      ? field(texts.actor, select(actors, query.get("actor") ?? ""), { help: texts.actorChoiceHelp })
+      : text(texts.actor, "actor", texts.actorHelp),
     subject: text(texts.subject, "subject", texts.subjectHelp),
     from_ms: moment(texts.from, "from_ms"),
     to_ms: moment(texts.until, "to_ms"),
@@ -62,26 +64,30 @@ function localTime(ms) {
   return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
 
-// Names for the ids in the log, as far as the person may see them.
-async function namesOfActors(signal) {
+// Whom one can choose by name, or null if the person may see neither people nor clients.
+async function actorChoices(chosen, signal) {
   const named = async (scope, path, kind, nameOf) => {
     if (!can(scope)) return [];
     const items = await all(path, { signal }).catch(() => []);
-    return items.map((item) => [`${kind}:${item.id}`, nameOf(item)]);
+    return items.map((item) => [`${kind}:${item.id}`, texts.choice[kind](nameOf(item))]);
   };
-  const found = await Promise.all([
+  const found = (await Promise.all([
     named("users:read", "/users", "user", (user) => user.display_name),
     named("clients:read", "/clients", "client", (client) => client.name),
-  ]);
-  return new Map(found.flat());
+  ])).flat();
+  if (!found.length) return null;
+  const choices = [["", texts.anyone], ...found, [texts.commandLine, texts.commandLine]];
+  const isMissing = chosen && !choices.some(([id]) => id === chosen);
+  if (!isMissing) return choices;
+  const name = (await namesOf([chosen]).catch(() => new Map())).get(chosen);
+  return [...choices, [chosen, name ?? chosen]];
 }
 
-function rowOf(act, names) {
-  const name = names.get(act.actor);
+function rowOf(act) {
   const has = act.before !== undefined || act.after !== undefined;
   return [
     time(act.at_ms),
-    name ? element("span", { title: act.actor }, name) : mono(act.actor),
+    actor(act.actor),
     act.action,
     mono(act.subject),
     has ? element("details", {}, element("summary", {}, texts.show), definitions([
@@ -113,5 +119,6 @@ async function everything(filter, signal, onProgress) {
     onProgress(items.length);
     cursor = page.next_cursor;
   } while (cursor && items.length < EXPORTED_MAX);
-  return items;
+  const names = await namesOf(items.map((item) => item.actor));
+  return items.map((item) => ({ ...item, actor_name: names.get(item.actor) }));
 }

@@ -69,15 +69,13 @@ const clientFields = ({ name = "", scopes = FIRST_SCOPES.filter(mayGive), reques
   requests_per_s: field(texts.rate, input({ inputmode: "numeric", value: requests_per_s }), { help: texts.rateHelp }),
 });
 
-// Gives the values of the fields, or null after marking what is wrong. A rate can be changed, but not taken
-// back, so an empty one is only right where there was none.
-function valuesOf({ name, scopes, requests_per_s: rate }, { requests_per_s: before = null } = {}) {
+// Gives the values of the fields, or null after marking what is wrong.
+function valuesOf({ name, scopes, requests_per_s: rate }) {
   const text = rate.value().trim();
-  const isRate = text === "" ? before === null : /^[0-9]{1,7}$/.test(text) && Number(text) <= RATE_MAX;
+  const isRate = text === "" || (/^[0-9]{1,7}$/.test(text) && Number(text) <= RATE_MAX);
   if (!isRate) rate.fail(texts.rateWrong);
   if (!isChosen(scopes, texts.noScope) || !isRate) return null;
-  const values = { name: name.value().trim(), scopes: scopes.value() };
-  return text === "" ? values : { ...values, requests_per_s: Number(text) };
+  return { name: name.value().trim(), scopes: scopes.value(), requests_per_s: text === "" ? null : Number(text) };
 }
 
 const cancel = (close) => element("button", { type: "button", on: { click: () => close() } }, settings.keep);
@@ -117,7 +115,7 @@ async function changeOne(client, refresh) {
   const isChanged = await dialog(texts.changeOne(client.name), (close) => {
     const fields = clientFields(client);
     const submit = async () => {
-      const values = valuesOf(fields, client);
+      const values = valuesOf(fields);
       if (!values) return;
       await patch(`/clients/${client.id}`, values);
       close(true);

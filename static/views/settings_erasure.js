@@ -1,6 +1,7 @@
 // Erasing the personal data of one payment. Another payment must never be erased by a slip, so it asks
 // once more with the id.
 
+import { actor } from "../actors.js";
 import { isProposal, post } from "../api.js";
 import { card, confirm, definitions, element, field, fill, form, input, link, mono, quiet, time } from "../elements.js";
 import { erasure as texts } from "../texts/settings.js";
@@ -21,7 +22,7 @@ export async function show({ query }) {
     if (isProposal(erased)) return fill(done);
     return fill(done, definitions([
       [texts.payment, link(`#/decisions/${erased.payment_id}`, mono(erased.payment_id))],
-      [texts.done, time(erased.erased_at_ms)], [texts.by, erased.erased_by], [texts.reason, erased.reason]]));
+      [texts.done, time(erased.erased_at_ms)], [texts.by, actor(erased.erased_by)], [texts.reason, erased.reason]]));
   };
   const erase = form(fields, texts.erase, submit, { kind: "danger", label: texts.title });
   return card(texts.title, quiet(texts.detail), erase.node, done);

@@ -1,5 +1,6 @@
 // One table: its versions, what differs between two, which one is valid, and looking a value up.
 
+import { actor } from "../actors.js";
 import { isProposed } from "../api.js";
 import { badge, button, card, definitions, element, empty, heading, input, link, pagedTable, quiet, select, time } from "../elements.js";
 import { actions, ask, labelled, mendable, reportLine, reportingButton, titled } from "../rules/blocks.js";
@@ -68,10 +69,10 @@ function about(table) {
 const versionCells = (version, active, button) => [
   element("span", {}, String(version.number), " ", version.number === active ? badge("active", texts.active) : null),
   plainNumber(version.rows), version.note ?? "",
-  element("span", {}, `${version.created_by}, `, time(version.created_at_ms)),
+  element("span", {}, actor(version.created_by), ", ", time(version.created_at_ms)),
   version.number === active ? "" : button];
 
-const activationRow = (one) => [texts.activation(one.kind), String(one.version), one.activated_by, time(one.valid_from_ms)];
+const activationRow = (one) => [texts.activation(one.kind), String(one.version), actor(one.activated_by), time(one.valid_from_ms)];
 
 const rollBack = (name, tag, change) => {
   let response = null;

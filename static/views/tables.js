@@ -1,5 +1,6 @@
 // The reference tables that rules look rows up in.
 
+import { actor } from "../actors.js";
 import { badge, button, card, element, empty, heading, input, link, pagedTable, select, time } from "../elements.js";
 import { actions, labelled, reportLine, reportingButton, titled } from "../rules/blocks.js";
 import * as calls from "../rules/list_calls.js";
@@ -27,7 +28,7 @@ const row = (table) => [
   table.columns.map((column) => column.name).join(", "),
   table.newest_version === undefined ? texts.noVersion : String(table.newest_version),
   table.description,
-  element("span", {}, `${table.created_by}, `, time(table.created_at_ms))];
+  element("span", {}, actor(table.created_by), ", ", time(table.created_at_ms))];
 
 function creation() {
   const name = input({ maxlength: "64" });

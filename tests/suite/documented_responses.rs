@@ -302,6 +302,13 @@ async fn people(client: &mut DocumentedCaller, node: &Node) {
     client.call(Method::DELETE, &format!("/users/{bob}/sessions"), None, 204).await;
     client.call(Method::PATCH, &format!("/users/{bob}"), Some(&disabled), 200).await;
     client.get("/users").await;
+    client.get(&format!("/actors?id=user:{bob}&id=client:{shop}&id=import")).await;
+    client.get("/decisions/counts?step=15m").await;
+    client.call(Method::PUT, "/settings/retention", Some(&json!({"months_kept": 12})), 200).await;
+    client.get("/settings/retention").await;
+    client.get("/settings/retention/preview?months_kept=3").await;
+    client.get("/settings/retention/removals").await;
+    client.call(Method::PUT, "/settings/retention", Some(&json!({"months_kept": null})), 200).await;
 
     create_user(&client.caller, "ann@example.com", &["admin"]).await;
     let ann = sign_in(node, "acme", "ann@example.com").await;

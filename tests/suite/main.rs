@@ -18,6 +18,7 @@ mod cors;
 mod crash;
 mod database_errors;
 mod database_tls;
+mod decision_counts;
 mod demo;
 mod deployments;
 mod diagnoses;

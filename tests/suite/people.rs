@@ -1,7 +1,9 @@
 //! People: signing in, sessions, roles, second factors, second persons, and what administrators do
-//! with users, clients and tenants.
+//! with users, clients, tenants and settings.
 
+mod actors;
 mod clients;
+mod retention;
 mod roles;
 mod second_factor;
 mod second_person;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::auth::scope::ScopeSet;
 use crate::auth::token::{LEEWAY_S, Subject, VerifiedToken};
+use crate::domain::actor::Actor;
 use crate::domain::decision::IdempotencyKey;
 use crate::domain::tenant::{ClientId, Scope, TenantId};
 use crate::domain::user::{SignInId, UserId};
@@ -24,7 +25,8 @@ use crate::storage::rulesets::{DeploymentVersion, ExpectedActivation};
 
 /// A scope as a type, so that a route cannot forget to check it.
 pub trait ScopeMarker: Send + Sync + 'static {
-    const SCOPE: Scope;
+    /// One of these is enough.
+    const ANY_OF: &'static [Scope];
 }
 
 macro_rules! scopes {
@@ -33,7 +35,7 @@ macro_rules! scopes {
         pub struct $name;
 
         impl ScopeMarker for $name {
-            const SCOPE: Scope = Scope::$name;
+            const ANY_OF: &'static [Scope] = &[Scope::$name];
         }
     )*};
 }
@@ -63,6 +65,26 @@ scopes!(
     TenantsWrite,
 );
 
+/// Whatever names an actor: who may read any of it may read the names of actors.
+#[derive(Debug)]
+pub struct ActorsRead;
+
+impl ScopeMarker for ActorsRead {
+    const ANY_OF: &'static [Scope] = &[
+        Scope::AuditRead,
+        Scope::RulesetsRead,
+        Scope::ListsRead,
+        Scope::PluginsRead,
+        Scope::PaymentsRead,
+        Scope::DecisionsRead,
+        Scope::PaymentsErase,
+        Scope::ReviewsRead,
+        Scope::UsersRead,
+        Scope::ClientsRead,
+        Scope::SettingsRead,
+    ];
+}
+
 /// Who sent the request, a client or a user, with a token that has the scope `S`.
 #[derive(Debug)]
 pub struct Caller<S> {
@@ -87,8 +109,8 @@ impl<S> Caller<S> {
     /// The author of a change, as stored with it.
     pub fn actor(&self) -> String {
         match self.subject {
-            Subject::Client { id, .. } => format!("client:{id}"),
-            Subject::User { id, .. } => format!("user:{id}"),
+            Subject::Client { id, .. } => Actor::Client(id).to_string(),
+            Subject::User { id, .. } => Actor::User(id).to_string(),
         }
     }
 }
@@ -98,7 +120,7 @@ impl<'r, S: ScopeMarker> FromRequest<'r> for Caller<S> {
     type Error = ProblemKind;
 
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
-        match admit(request, Some(S::SCOPE)) {
+        match admit(request, S::ANY_OF) {
             Ok(token) => Outcome::Success(Self {
                 tenant: token.tenant,
                 subject: token.subject,
@@ -131,12 +153,12 @@ impl<'r, S: ScopeMarker> FromRequest<'r> for Client<S> {
     type Error = ProblemKind;
 
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
-        match admit(request, Some(S::SCOPE)) {
+        match admit(request, S::ANY_OF) {
             Ok(VerifiedToken { tenant, subject: Subject::Client { id, .. }, scopes, .. }) => {
                 Outcome::Success(Self { tenant, id, scopes, scope: PhantomData })
             }
             // No role has the scope of such a route.
-            Ok(_) => lacking(S::SCOPE).refuse(request),
+            Ok(_) => lacking(S::ANY_OF).refuse(request),
             Err(problem) => problem.refuse(request),
         }
     }
@@ -156,7 +178,7 @@ impl<'r> FromRequest<'r> for Person {
     type Error = ProblemKind;
 
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
-        match admit(request, None) {
+        match admit(request, &[]) {
             Ok(VerifiedToken { tenant, subject: Subject::User { id, sign_in }, scopes, .. }) => {
                 Outcome::Success(Self { tenant, user: id, sign_in, scopes })
             }
@@ -185,10 +207,12 @@ impl<'r, S: ScopeMarker> FromRequest<'r> for PersonWith<S> {
 
     async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
         match Person::from_request(request).await {
-            Outcome::Success(Person { tenant, user, scopes, .. }) if scopes.contains(S::SCOPE) => {
+            Outcome::Success(Person { tenant, user, scopes, .. })
+                if S::ANY_OF.iter().any(|scope| scopes.contains(*scope)) =>
+            {
                 Outcome::Success(Self { tenant, user, scopes, scope: PhantomData })
             }
-            Outcome::Success(_) => lacking(S::SCOPE).refuse(request),
+            Outcome::Success(_) => lacking(S::ANY_OF).refuse(request),
             Outcome::Error(refused) => Outcome::Error(refused),
             Outcome::Forward(status) => Outcome::Forward(status),
         }
@@ -197,7 +221,7 @@ impl<'r, S: ScopeMarker> FromRequest<'r> for PersonWith<S> {
 
 /// Checks the token, the rate limit and the scope. This happens before the body is read, so that
 /// a refused request costs little.
-fn admit(request: &Request<'_>, needed: Option<Scope>) -> Result<VerifiedToken, Problem> {
+fn admit(request: &Request<'_>, any_of: &[Scope]) -> Result<VerifiedToken, Problem> {
     let token = verified_token(request)?;
     let context = RequestContext::of(request);
     context.set_tenant(token.tenant);
@@ -211,16 +235,18 @@ fn admit(request: &Request<'_>, needed: Option<Scope>) -> Result<VerifiedToken, 
         let problem = Problem::new(ProblemKind::RateLimited, detail);
         return Err(Problem { retry_after_seconds: Some(seconds), ..problem });
     }
-    match needed.filter(|needed| !token.scopes.contains(*needed)) {
-        Some(missing) => Err(lacking(missing)),
-        None => Ok(token),
-    }
+    let is_enough = any_of.is_empty() || any_of.iter().any(|scope| token.scopes.contains(*scope));
+    if is_enough { Ok(token) } else { Err(lacking(any_of)) }
 }
 
-fn lacking(scope: Scope) -> Problem {
-    let scope = scope.name();
+fn lacking(any_of: &[Scope]) -> Problem {
+    let scopes: Vec<&str> = any_of.iter().map(|scope| scope.name()).collect();
+    let scope = scopes.join(" ");
     let challenge = format!(r#"Bearer realm="tollgate", error="insufficient_scope", scope="{scope}""#);
-    let detail = format!("The access token does not have the scope {scope}.");
+    let detail = match scopes[..] {
+        [_] => format!("The access token does not have the scope {scope}."),
+        _ => format!("The access token has none of the scopes {}.", scopes.join(", ")),
+    };
     Problem::with_challenge(ProblemKind::InsufficientScope, detail, challenge)
 }
 

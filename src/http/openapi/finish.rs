@@ -13,7 +13,10 @@ use crate::http::rfc3339::TIME_MS_MAX;
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 const TAGS: [(&str, &str); 18] = [
-    ("audit", "Administrative acts, and signed checkpoints to verify the journal with."),
+    (
+        "audit",
+        "Administrative acts, the names of those who did them, and signed checkpoints to verify the journal with.",
+    ),
     ("backtests", "Tests of a candidate revision on stored decisions."),
     ("clients", "Machine clients: their scopes, rates and secrets."),
     ("decisions", "Decisions with their evidence, and their replay."),
@@ -27,7 +30,7 @@ const TAGS: [(&str, &str); 18] = [
     ("proposals", "Changes that wait for a second person."),
     ("rulesets", "Revisions of rulesets, and which of them decide."),
     ("session", "Signing in and out, for people."),
-    ("settings", "What a tenant has chosen for itself."),
+    ("settings", "What the administrators of a tenant set for it."),
     ("tables", "Reference tables in versions, in which rules look rows up."),
     ("tenants", "The tenants, for operators."),
     ("users", "The people of a tenant and their roles."),

@@ -32,25 +32,27 @@ fn responses(kinds: &[ProblemKind]) -> BTreeMap<String, RefOr<Response>> {
     by_status.into_iter().map(respond).collect()
 }
 
+/// Groups of responses. Each has the kinds after `with`, which any request may get.
 macro_rules! problems {
-    ($($(#[$meta:meta])* $group:ident: $($kind:ident)*;)*) => {$(
+    (with $($general:ident)*; $($(#[$meta:meta])* $group:ident: $($kind:ident)*;)*) => {
+        problems!(@ [$(ProblemKind::$general,)*] $($(#[$meta])* $group: $($kind)*;)*);
+    };
+    (@ $general:tt $($(#[$meta:meta])* $group:ident: $($kind:ident)*;)*) => {$(
         $(#[$meta])*
         #[derive(Debug)]
         pub struct $group;
 
         impl IntoResponses for $group {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
-                responses(&[
-                    $(ProblemKind::$kind,)*
-                    ProblemKind::Unauthenticated, ProblemKind::InsufficientScope, ProblemKind::RateLimited,
-                    ProblemKind::Internal, ProblemKind::Busy, ProblemKind::Deadline, ProblemKind::Unavailable,
-                ])
+                let kinds: &[ProblemKind] = &[$(ProblemKind::$kind,)*];
+                responses(&[kinds, &$general].concat())
             }
         }
     )*};
 }
 
 problems! {
+    with Unauthenticated InsufficientScope RateLimited Internal Busy Deadline Unavailable;
     /// Reading a list that always exists.
     ListProblems: InvalidQuery CardNumber;
     /// Searching payments.
@@ -79,6 +81,8 @@ problems! {
         QuotaExceeded;
     /// Creating a backtest.
     CreateBacktestProblems: MalformedRequest MalformedBody NotFound BodyTooLarge UnsupportedMediaType InvalidBody QuotaExceeded;
+    /// Changing a setting, which always exists.
+    ChangeSettingProblems: MalformedRequest MalformedBody BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Cancelling or closing a resource.
     CancelProblems: NotFound Conflict;
     /// Activating a revision, optionally guarded by a backtest.
@@ -109,24 +113,9 @@ problems! {
     RetireProblems: NotFound Conflict;
 }
 
-macro_rules! problems_of_people {
-    ($($(#[$meta:meta])* $group:ident: $($kind:ident)*;)*) => {$(
-        $(#[$meta])*
-        #[derive(Debug)]
-        pub struct $group;
-
-        impl IntoResponses for $group {
-            fn responses() -> BTreeMap<String, RefOr<Response>> {
-                responses(&[
-                    $(ProblemKind::$kind,)*
-                    ProblemKind::Internal, ProblemKind::Busy, ProblemKind::Deadline, ProblemKind::Unavailable,
-                ])
-            }
-        }
-    )*};
-}
-
-problems_of_people! {
+// Of people who are signing in, or who need no scope.
+problems! {
+    with Internal Busy Deadline Unavailable;
     /// Signing in.
     SignInProblems: MalformedRequest MalformedBody SignInFailed SecondFactorRequired BodyTooLarge
         UnsupportedMediaType InvalidBody CardNumber TooManyAttempts;

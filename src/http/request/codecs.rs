@@ -13,7 +13,7 @@ use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema};
 
 pub use composite::{
-    KeyForm, Members, Optional, Or, any_items, any_object, dictionary, items, object, optional, or,
+    KeyForm, Members, Optional, Or, any_items, any_object, dictionary, items, object, optional, or, or_null,
 };
 pub use scalar::{
     Integer, Named, OneOf, Parsed, Percent, Text, currency, flag, integer, named, one_of, parsed, percent,
@@ -34,9 +34,14 @@ pub trait Codec {
     /// Reads a value that is not null. `None` if it has errors, which are added at its place.
     fn read(&self, place: Place<'_>, value: &Value) -> Option<Self::Value>;
 
-    /// The value of a member that is absent or null. `None` if the member is required.
+    /// The value of a member that is absent. `None` if the member is required.
     fn absent(&self) -> Option<Self::Value> {
         None
+    }
+
+    /// The value of a member that is null.
+    fn null(&self) -> Option<Self::Value> {
+        self.absent()
     }
 
     /// The value as JSON. `None` if the member must be left out.

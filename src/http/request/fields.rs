@@ -55,13 +55,13 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a member. Null counts as absent.
+    /// Reads a member. Null counts as absent, unless it means something to the codec.
     pub fn member<C: Codec>(&mut self, name: &'static str, codec: &C) -> Option<C::Value> {
         self.known.insert(name);
         match self.object.members.get(name) {
             Some(value) if *value != Value::Null => codec.read(self.place(name), value),
-            _ => {
-                let absent = codec.absent();
+            found => {
+                let absent = if found.is_some() { codec.null() } else { codec.absent() };
                 if absent.is_none() {
                     self.error(name, "is required");
                 }

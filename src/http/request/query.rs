@@ -27,7 +27,7 @@ const PARAMETER_LENGTH_MAX: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub struct Query {
-    parameters: BTreeMap<String, String>,
+    parameters: BTreeMap<String, Vec<String>>,
     errors: Vec<PartError>,
     /// The errors of parameters that contain card numbers.
     card_numbers: Vec<PartError>,
@@ -63,16 +63,14 @@ impl<'r> FromRequest<'r> for Query {
             if parameter_holds_card_number(&name, &value, unchecked) {
                 query.card_numbers.push(outside_of_bodies(&shown(&name)));
             }
-            if query.parameters.insert(name.to_string(), value.into_owned()).is_some() {
-                query.error(&name, "appears more than once");
-            }
+            query.parameters.entry(name.to_string()).or_default().push(value.into_owned());
         }
         Outcome::Success(query)
     }
 }
 
 impl Query {
-    fn error(&mut self, parameter: &str, detail: impl Into<String>) {
+    pub fn error(&mut self, parameter: &str, detail: impl Into<String>) {
         let parameter = Some(shown(parameter));
         self.errors.push(PartError { pointer: None, parameter, detail: detail.into() });
     }
@@ -82,7 +80,25 @@ impl Query {
         name: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let text = self.parameters.remove(name)?;
+        let text = self.once(name)?;
+        self.parsed_value(name, text, parse)
+    }
+
+    fn once(&mut self, name: &str) -> Option<String> {
+        let mut values = self.parameters.remove(name)?;
+        if values.len() > 1 {
+            self.error(name, "appears more than once");
+            return None;
+        }
+        values.pop()
+    }
+
+    fn parsed_value<T, E: Display>(
+        &mut self,
+        name: &str,
+        text: String,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         match parse(&text) {
             Ok(value) => {
                 self.filters.push_str(&format!("{name}={}:{text};", text.len()));
@@ -93,6 +109,21 @@ impl Query {
                 None
             }
         }
+    }
+
+    /// The values of a parameter that appears once for each, and at least once.
+    pub fn repeated<T, E: Display>(
+        &mut self,
+        name: &str,
+        count_max: usize,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let values = self.parameters.remove(name).unwrap_or_default();
+        if values.is_empty() || values.len() > count_max {
+            self.error(name, format!("expected 1 to {count_max} times"));
+            return Vec::new();
+        }
+        values.into_iter().filter_map(|text| self.parsed_value(name, text, &parse)).collect()
     }
 
     pub fn text(&mut self, name: &str, length_max: usize) -> Option<String> {
@@ -108,7 +139,7 @@ impl Query {
     /// RFC 3339. For a cursor both are the same filter.
     pub fn time_ms(&mut self, name: &str) -> Option<u64> {
         let notation = name_without_unit(name);
-        if let Some((notation, text)) = notation.and_then(|it| Some((it, self.parameters.remove(it)?))) {
+        if let Some((notation, text)) = notation.and_then(|it| Some((it, self.once(it)?))) {
             match rfc3339::parse(&text) {
                 Ok(time_ms) => self.add_time(name, notation, time_ms),
                 Err(error) => self.error(notation, format!("{error}; + is written %2B in an address")),
@@ -123,8 +154,8 @@ impl Query {
 
     /// Adds a time as the parameter in milliseconds, which is there as well only if it is the same.
     fn add_time(&mut self, name: &str, notation: &str, time_ms: u64) {
-        let text = self.parameters.entry(name.to_owned()).or_insert_with(|| time_ms.to_string());
-        let is_other = text.parse().is_ok_and(|other_ms: u64| other_ms != time_ms);
+        let values = self.parameters.entry(name.to_owned()).or_insert_with(|| vec![time_ms.to_string()]);
+        let is_other = values.iter().any(|text| text.parse().is_ok_and(|other_ms: u64| other_ms != time_ms));
         if is_other {
             self.error(notation, format!("must be the same time as {name}, or absent"));
         }

@@ -13,7 +13,7 @@ use crate::domain::tenant::{ClientId, REQUESTS_PER_S_MAX, Scope};
 use crate::http::edge::guard::{Caller, ClientsRead, ClientsWrite};
 use crate::http::openapi::problems::{CreateProblems, ListProblems};
 use crate::http::request::body::JsonBody;
-use crate::http::request::codecs::{flag, integer, items, named, optional, text};
+use crate::http::request::codecs::{flag, integer, items, named, optional, or_null, text};
 use crate::http::request::declaration::{body, named};
 use crate::http::request::query::Query;
 use crate::http::response::moment::Moment;
@@ -50,8 +50,8 @@ body! {
         name: Option<String> = optional(text(NAME_LENGTH_MAX)),
         /// Other scopes end all tokens of the client.
         scopes: Option<Vec<Scope>> = optional(items(named::<ScopeShape>(), Scope::ALL.len())),
-        /// The client's own rate. 0 means no limit.
-        requests_per_s: Option<u32> = optional(integer::<u32>(0..=REQUESTS_PER_S_MAX.into())),
+        /// The client's own rate. 0 means no limit, and null the server's setting.
+        requests_per_s: Option<Option<u32>> = optional(or_null(integer::<u32>(0..=REQUESTS_PER_S_MAX.into()))),
         /// A disabled client gets no tokens, and all its tokens end at once.
         disabled: Option<bool> = optional(flag()),
     }

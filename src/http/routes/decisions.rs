@@ -1,5 +1,6 @@
-//! Decisions: their evidence, their replay and their erasure.
+//! Decisions: their numbers, their evidence, their replay and their erasure.
 
+pub mod counts;
 pub mod diagnoses;
 pub mod erasure;
 pub mod evidence;

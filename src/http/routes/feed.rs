@@ -95,7 +95,7 @@ fn code_of(reason: OutcomeReason) -> String {
 }
 
 /// The `id` of an event: the decision's id, and after a dot the sequence of the last act.
-fn text_of(position: FeedPosition) -> String {
+pub(super) fn text_of(position: FeedPosition) -> String {
     match position.sequence {
         Some(sequence) => format!("{}.{sequence}", position.decision),
         None => position.decision.to_string(),

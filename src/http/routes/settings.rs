@@ -1,73 +1,7 @@
-//! The settings of a tenant, each a resource of its own.
+//! The settings of a tenant that its administrators change, a module for each.
 //!
 //! A setting on which other people rely must not be changed without asking whether it needs a second
 //! person.
 
-use rocket::http::Status;
-use rocket::{Route, get, put, routes};
-
-use crate::domain::proposal::Change;
-use crate::http::edge::guard::{Caller, SettingsRead, SettingsWrite};
-use crate::http::openapi::problems::{CommonProblems, CreateProblems};
-use crate::http::request::body::JsonBody;
-use crate::http::request::codecs::flag;
-use crate::http::request::declaration::body;
-use crate::http::response::ApiResponse;
-use crate::http::response::problem::Problem;
-use crate::http::routes::proposals::proposed;
-use crate::http::routes::proposals::shapes::ProposalShape;
-use crate::http::services::ServiceState;
-
-pub fn routes() -> Vec<Route> {
-    routes![second_person, set_second_person]
-}
-
-body! {
-    /// Whether changes that decide about payments need a second person.
-    pub struct SecondPersonShape as "SecondPerson" {
-        needed: bool = flag(),
-    }
-}
-
-/// Returns whether changes need a second person.
-#[utoipa::path(
-    tag = "settings",
-    responses((status = 200, body = SecondPersonShape), CommonProblems),
-    security(("oauth" = ["settings:read"]))
-)]
-#[get("/settings/second-person")]
-pub async fn second_person(
-    caller: Caller<SettingsRead>,
-    services: &ServiceState,
-) -> Result<ApiResponse, Problem> {
-    let needed = services.proposals.is_needed(caller.tenant).await?;
-    ApiResponse::json(Status::Ok, &SecondPersonShape { needed })
-}
-
-/// Sets whether changes need a second person.
-///
-/// To stop needing one, one is needed.
-#[utoipa::path(
-    tag = "settings",
-    request_body(content = SecondPersonShape, content_type = "application/json"),
-    responses(
-        (status = 200, body = SecondPersonShape),
-        (status = 202, body = ProposalShape, headers(("Location"))),
-        CreateProblems,
-    ),
-    security(("oauth" = ["settings:write"]))
-)]
-#[put("/settings/second-person", data = "<body>")]
-pub async fn set_second_person(
-    caller: Caller<SettingsWrite>,
-    services: &ServiceState,
-    body: JsonBody,
-) -> Result<ApiResponse, Problem> {
-    let SecondPersonShape { needed } = body.read(services.world.now_ms())?;
-    match (services.proposals.is_needed(caller.tenant).await?, needed) {
-        (true, false) => return proposed(services, &caller, Change::SecondPersonOff).await,
-        (false, true) => services.proposals.turn_on(caller.tenant, caller.actor().into()).await?,
-        _ => {}
-    }
-    ApiResponse::json(Status::Ok, &SecondPersonShape { needed })
-}
+pub mod retention;
+pub mod second_person;

@@ -84,6 +84,7 @@ mod tests {
         let batch = |sequence| CommittedBatch {
             writer: Uuid::nil(),
             sequence,
+            stored_at_ms: 0,
             decisions: vec![decision.clone(); DECISIONS_MAX / 2],
         };
         queue.add(|| batch(1));

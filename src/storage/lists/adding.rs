@@ -14,7 +14,7 @@ use super::super::time_limit::TimeLimit;
 use super::super::{StorageError, audit};
 use super::changes::{Lead, begin_change};
 use super::entries::{comparison_version, entry_json};
-use crate::domain::audit::{Act, Action, Actor};
+use crate::domain::audit::{Act, Action, Authority};
 use crate::domain::comparison::normalized_name;
 use crate::domain::list::ListEntry;
 use crate::domain::quotas::kept_max;
@@ -72,7 +72,7 @@ pub async fn add_entry(
     list: &str,
     entry: NewEntry,
     entries_max: u32,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Result<ListEntry, AddEntryError> {
     let list = list.to_owned();
@@ -117,7 +117,7 @@ pub async fn add_entries(
     list: &str,
     entries: Vec<NewEntry>,
     entries_max: u32,
-    actor: &Actor,
+    actor: &Authority,
     now_ms: u64,
 ) -> Result<AddedEntries, AddEntryError> {
     let add = |entries, lead| {
@@ -150,7 +150,7 @@ impl Insertion<'_> {
         &self,
         connection: &mut PgConnection,
         mut entries: Vec<NewEntry>,
-        actor: Actor,
+        actor: Authority,
     ) -> Result<AddedEntries, AddEntryError> {
         let added = self.run(connection, &mut entries).await?;
         if added.ids.is_empty() {

@@ -10,7 +10,7 @@ use super::super::pool::AppPool;
 use super::super::{StorageError, audit};
 use super::WHAT;
 use super::changes::{Lead, begin_change};
-use crate::domain::audit::{Act, Action, Actor};
+use crate::domain::audit::{Act, Action, Authority};
 use crate::domain::comparison::COMPARISON_VERSION;
 use crate::domain::list::ListEntry;
 use crate::domain::tenant::TenantId;
@@ -28,7 +28,7 @@ pub async fn close_entry(
     list: &str,
     id: Uuid,
     now_ms: u64,
-    actor: Actor,
+    actor: Authority,
 ) -> Result<Option<ListEntry>, StorageError> {
     let list = list.to_owned();
     app.transaction(tenant, move |connection| {
@@ -92,7 +92,7 @@ pub(super) fn closing_act(
     list: String,
     before: &ListEntry,
     after: &ListEntry,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Act {
     Act {

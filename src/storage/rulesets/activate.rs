@@ -10,7 +10,7 @@ use super::activations::append;
 use super::list_uses::closed_among;
 use super::plan::{ActivateError, ActivationPlan, ActivationRequest, NewActivation, plan};
 use super::uses::{plugins_of, retired_among};
-use crate::domain::audit::{Act, Action, Actor};
+use crate::domain::audit::{Act, Action, Authority};
 use crate::domain::ruleset::{Activation, ActivationKind, Deployment};
 
 /// Appends an activation to the log. Concurrent activations wait for each other, so each sees the
@@ -65,7 +65,7 @@ fn act_of(
     before: Option<Deployment>,
     after: Deployment,
     guard_backtest: Option<Uuid>,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Act {
     let action = match kind {

@@ -8,7 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::activations::{WHAT, log};
-use crate::domain::audit::Actor;
+use crate::domain::audit::Authority;
 use crate::domain::plugin::Digest;
 use crate::domain::ruleset::{ActivationKind, Canary, DecisionPoint, Deployment, activated_and_not_undone};
 use crate::domain::tenant::TenantId;
@@ -123,7 +123,7 @@ impl ExpectedActivation {
 pub struct NewActivation {
     pub tenant: TenantId,
     pub point: DecisionPoint,
-    pub actor: Actor,
+    pub actor: Authority,
     pub now_ms: u64,
     pub expected: ExpectedActivation,
 }

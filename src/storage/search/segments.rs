@@ -14,6 +14,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::time::Month;
 use crate::storage::StorageError;
 use crate::storage::columns::{bigint, ms};
+use crate::storage::decision_counts::Counted;
 use crate::storage::pool::SystemPool;
 use crate::storage::time_limit::TimeLimit;
 
@@ -36,6 +37,8 @@ pub(super) struct IndexedDecision {
     pub tenant: TenantId,
     pub at_ms: u64,
     pub terms: Vec<Term>,
+    /// `None` for history of another system, which is not counted.
+    pub counted: Option<Counted>,
 }
 
 /// The month of a tenant's payments.

@@ -14,7 +14,7 @@ use super::super::pool::AppPool;
 use super::super::query_error::OfStatement;
 use super::super::rulesets::{DeploymentVersion, ExpectedActivation};
 use super::super::{StorageError, audit};
-use crate::domain::audit::{Act, Action, Actor};
+use crate::domain::audit::{Act, Action, Authority};
 use crate::domain::table::{TableActivation, TableActivationKind, TableName, valid_from_ms};
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
@@ -67,7 +67,7 @@ pub async fn activate(
     tenant: TenantId,
     table: &TableName,
     request: TableActivationRequest,
-    actor: Actor,
+    actor: Authority,
     expected: ExpectedActivation,
 ) -> Result<TableActivation, ActivateTableError> {
     let (world, table) = (world.clone(), table.clone());
@@ -112,7 +112,7 @@ pub async fn activate(
     .await
 }
 
-fn act_of(activation: &TableActivation, before: Option<i32>, actor: Actor) -> Act {
+fn act_of(activation: &TableActivation, before: Option<i32>, actor: Authority) -> Act {
     let action = match activation.kind {
         TableActivationKind::Upload => Action::TableVersionUploaded,
         TableActivationKind::Activate => Action::TableVersionActivated,

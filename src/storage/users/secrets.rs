@@ -5,7 +5,7 @@
 use sqlx::PgConnection;
 
 use super::Link;
-use crate::domain::audit::{Act, Action, Actor};
+use crate::domain::audit::{Act, Action, Authority};
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::TenantId;
 use crate::domain::user::UserId;
@@ -125,7 +125,7 @@ async fn change_secret(
     tenant: TenantId,
     id: UserId,
     change: SecretChange,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     app.transaction(tenant, move |connection| {
@@ -153,7 +153,7 @@ pub async fn set_link(
     tenant: TenantId,
     id: UserId,
     link: Link,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     change_secret(app, tenant, id, SecretChange::Link(link), actor, now_ms).await
@@ -213,7 +213,7 @@ pub async fn remove_second_factor(
     app: &AppPool,
     tenant: TenantId,
     id: UserId,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     change_secret(app, tenant, id, SecretChange::NoTotp, actor, now_ms).await
@@ -224,7 +224,7 @@ pub async fn end_sign_ins(
     app: &AppPool,
     tenant: TenantId,
     id: UserId,
-    actor: Actor,
+    actor: Authority,
     now_ms: u64,
 ) -> Result<bool, StorageError> {
     change_secret(app, tenant, id, SecretChange::SignOut, actor, now_ms).await

@@ -51,6 +51,7 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "removed_series",
         "search_segments",
         "search_chunks",
+        "decision_counts",
         "users",
         "sign_ins",
         "revocations",
@@ -133,6 +134,7 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
         ),
         "removed_series" => format!("('{tenant}', gen_random_uuid(), '{{}}')"),
         "erasures" => format!("('{tenant}', gen_random_uuid(), 0, 'u', 'r')"),
+        "decision_counts" => format!("('{tenant}', 10000 * (random() * 1000000)::bigint, 1, 0, 0, '{{0}}')"),
         "search_segments" => format!(
             "('{tenant}', (select count(*) from search_segments where tenant_id = '{tenant}'), '2026-01-01', 0, 0, 0, 0)"
         ),

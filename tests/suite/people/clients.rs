@@ -83,3 +83,28 @@ async fn a_disabled_client_and_one_with_other_scopes_lose_their_tokens() {
     assert!(!clients.to_string().contains("secret_hash") && !clients.to_string().contains("argon2"));
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_clients_rate_goes_back_to_the_servers_with_null_and_stays_if_it_is_absent() {
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let admin = Caller::of_new_tenant(&node, "acme").await;
+    let (id, _) = created(&admin, "shop").await;
+    for (change, expected) in [
+        (json!({"name": "store"}), json!(50)),
+        (json!({"requests_per_s": 0}), json!(0)),
+        (json!({"requests_per_s": null}), Value::Null),
+        (json!({"name": "shop"}), Value::Null),
+        (json!({"requests_per_s": 7}), json!(7)),
+    ] {
+        let request = admin.request(Method::PATCH, &format!("/clients/{id}")).json(&change);
+        let client: Value = request.send().await.unwrap().json().await.unwrap();
+        assert_eq!(client["requests_per_s"], expected, "{change}");
+        assert_eq!(
+            client.get("requests_per_s").is_none(),
+            expected.is_null(),
+            "absent if it is the server's"
+        );
+    }
+    node.stop().await;
+}

@@ -116,8 +116,44 @@ impl<C: Codec> Codec for Optional<C> {
         Some(None)
     }
 
+    fn null(&self) -> Option<Self::Value> {
+        Some(self.0.null())
+    }
+
     fn write<'v>(&'v self, value: &'v Option<C::Value>) -> Option<impl Serialize> {
         value.as_ref().and_then(|value| self.0.write(value))
+    }
+
+    fn schema(&self) -> RefOr<Schema> {
+        nullable(self.0.schema())
+    }
+
+    fn components(&self, components: &mut Components) {
+        self.0.components(components);
+    }
+}
+
+/// A value or null, where null is not the same as absent.
+pub fn or_null<C: Codec>(codec: C) -> OrNull<C> {
+    OrNull(codec)
+}
+
+#[derive(Debug)]
+pub struct OrNull<C>(C);
+
+impl<C: Codec> Codec for OrNull<C> {
+    type Value = Option<C::Value>;
+
+    fn read(&self, place: Place<'_>, value: &Value) -> Option<Self::Value> {
+        self.0.read(place, value).map(Some)
+    }
+
+    fn null(&self) -> Option<Self::Value> {
+        Some(None)
+    }
+
+    fn write<'v>(&'v self, value: &'v Option<C::Value>) -> Option<impl Serialize> {
+        Some(value.as_ref().and_then(|value| self.0.write(value)))
     }
 
     fn schema(&self) -> RefOr<Schema> {

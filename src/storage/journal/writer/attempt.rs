@@ -118,6 +118,7 @@ impl JournalWriter {
         self.state.committed.add(|| CommittedBatch {
             writer: link.writer,
             sequence: link.sequence,
+            stored_at_ms: self.state.settings.world.now_ms(),
             decisions: batch.rows().into_iter().map(|row| row.decision.clone()).collect(),
         });
         self.advance(&link);
