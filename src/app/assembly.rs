@@ -365,6 +365,7 @@ fn services(
         hasher: people.hasher,
         sign_in_limits: SignInLimits::new(world.randomness()),
         sign_ins: people.sign_ins,
+        openid: people.openid,
         users: people.users,
         clients: people.clients,
         tenants: people.tenants,

@@ -43,10 +43,12 @@ pub enum Action {
     SecondFactorRemoved,
     SignInsEnded,
     RefreshTokenReused,
+    UserLinked,
+    OpenidChanged,
 }
 
 impl Action {
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -87,6 +89,8 @@ impl Action {
         Self::SecondFactorRemoved,
         Self::SignInsEnded,
         Self::RefreshTokenReused,
+        Self::UserLinked,
+        Self::OpenidChanged,
     ];
 
     pub fn name(self) -> &'static str {
@@ -131,6 +135,8 @@ impl Action {
             Self::SecondFactorRemoved => "second_factor.removed",
             Self::SignInsEnded => "sign_ins.ended",
             Self::RefreshTokenReused => "refresh_token.reused",
+            Self::UserLinked => "user.linked",
+            Self::OpenidChanged => "openid.changed",
         }
     }
 

@@ -22,6 +22,7 @@ pub mod line_format;
 pub mod list;
 pub mod millionths;
 pub mod money;
+pub mod openid;
 pub mod party;
 pub mod payment;
 pub mod payment_event;

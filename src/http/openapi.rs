@@ -23,8 +23,8 @@ use crate::http::openapi::finish::finish;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
-    audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations, payments,
-    plugins, problem_pages, rulesets, session, tables, tenants, users,
+    audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, openid,
+    openid_settings, operations, payments, plugins, problem_pages, rulesets, session, tables, tenants, users,
 };
 
 #[derive(OpenApi)]
@@ -48,6 +48,8 @@ use crate::http::routes::{
         session::renew,
         session::end,
         session::set_password,
+        openid::start,
+        openid::finish,
         operations::health,
         operations::ready,
         operations::metrics,
@@ -132,6 +134,10 @@ struct Document;
     clients::replace_secret,
     tenants::create,
     tenants::list,
+    openid_settings::read,
+    openid_settings::change,
+    openid_settings::remove,
+    openid_settings::test,
     me::me,
     me::sessions,
     me::end_session,

@@ -12,6 +12,8 @@ pub(super) mod index;
 pub mod lists;
 pub(super) mod me;
 pub(super) mod oauth;
+pub(super) mod openid;
+pub(super) mod openid_settings;
 pub(super) mod operations;
 pub mod payments;
 pub(super) mod plugins;
@@ -68,10 +70,13 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, clients::routes()),
         api(RouteClass::Ordinary, tenants::routes()),
         api(RouteClass::Ordinary, me::routes()),
+        api(RouteClass::Ordinary, openid_settings::routes()),
+        api(RouteClass::Upload, openid_settings::test_routes()),
         api(RouteClass::Stream, feed::routes()),
         api(RouteClass::Ordinary, openapi::routes()),
         mount("/", RouteClass::Ordinary, oauth::routes()),
         mount("/", RouteClass::Ordinary, session::routes()),
+        mount("/", RouteClass::Upload, openid::routes()),
         mount("/", RouteClass::Ordinary, openapi::page_routes()),
         mount("/", RouteClass::Ordinary, admin_page::routes()),
         mount("/", RouteClass::Ordinary, index::routes()),

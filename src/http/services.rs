@@ -22,6 +22,7 @@ use crate::domain::quotas::Quotas;
 use crate::domain::time::World;
 use crate::http::request::cursor::CursorKey;
 use crate::people::clients::Clients;
+use crate::people::openid::Openid;
 use crate::people::sign_in::SignIns;
 use crate::people::tenants::Tenants;
 use crate::people::users::Users;
@@ -46,7 +47,8 @@ pub struct Services {
     pub hasher: Arc<SecretHasher>,
     /// Of clients.
     pub sign_in_limits: SignInLimits,
-    pub sign_ins: SignIns,
+    pub sign_ins: Arc<SignIns>,
+    pub openid: Openid,
     pub users: Users,
     pub clients: Clients,
     pub tenants: Tenants,

@@ -4,6 +4,7 @@
 //! comes here.
 
 pub mod clients;
+pub mod openid;
 pub mod password_policy;
 pub mod revocations;
 pub mod second_factor;

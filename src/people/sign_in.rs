@@ -19,12 +19,14 @@ use crate::auth::refresh_token::{RefreshToken, RefreshTokens};
 use crate::auth::scope::ScopeSet;
 use crate::auth::sealed::Sealer;
 use crate::auth::token::{AccessTokens, IssuedToken, Subject};
+use crate::domain::openid::{AllowedIssuers, OpenidSettings};
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
 use crate::domain::token_buckets::{Bucket, BucketAnswer, Rate};
 use crate::domain::user::{EmailAddress, SignInId, UserId};
 use crate::storage::StorageError;
+use crate::storage::openid;
 use crate::storage::pool::AppPool;
 use crate::storage::sign_ins::{self, NewSignIn, Renewal};
 use crate::storage::tenants::{self, Tenant};
@@ -50,6 +52,8 @@ const USER_AGENT_LENGTH_MAX: usize = 300;
 pub enum SignInError {
     #[error("the tenant, the e-mail address, the password or the code is wrong")]
     Wrong,
+    #[error("the password is right, but the tenant's people sign in by its provider")]
+    PasswordsOff,
     #[error("the password is right; a code of the second factor is needed too")]
     CodeRequired,
     #[error("too many attempts have failed")]
@@ -124,6 +128,8 @@ pub struct SignInParts {
     pub refresh_tokens: RefreshTokens,
     pub sealer: Sealer,
     pub revocations: Arc<Revocations>,
+    /// If the operator does not allow the issuer of a tenant any more, passwords work again.
+    pub allowed_issuers: AllowedIssuers,
     pub lifetimes: SignInLifetimes,
     pub world: World,
 }
@@ -135,6 +141,7 @@ pub struct SignIns {
     refresh_tokens: RefreshTokens,
     pub(super) sealer: Sealer,
     pub(super) revocations: Arc<Revocations>,
+    allowed_issuers: AllowedIssuers,
     lifetimes: SignInLifetimes,
     pub(super) world: World,
     accounts: AttemptDelays<Digest>,
@@ -150,8 +157,17 @@ impl std::fmt::Debug for SignIns {
 
 impl SignIns {
     pub fn new(parts: SignInParts) -> Self {
-        let SignInParts { app, hasher, tokens, refresh_tokens, sealer, revocations, lifetimes, world } =
-            parts;
+        let SignInParts {
+            app,
+            hasher,
+            tokens,
+            refresh_tokens,
+            sealer,
+            revocations,
+            allowed_issuers,
+            lifetimes,
+            world,
+        } = parts;
         Self {
             app,
             hasher,
@@ -159,6 +175,7 @@ impl SignIns {
             refresh_tokens,
             sealer,
             revocations,
+            allowed_issuers,
             lifetimes,
             world,
             accounts: AttemptDelays::new(OF_AN_ACCOUNT),
@@ -192,12 +209,19 @@ impl SignIns {
         let tenant_or_none = tenant.unwrap_or(TenantId(uuid::Uuid::nil()));
         let found = users::find_by_email(&self.app, tenant_or_none, compared).await?;
         let found = found.filter(|found| found.user.disabled_at_ms.is_none());
+        let openid = openid::find(&self.app, tenant_or_none).await?.map(|stored| stored.settings);
         let hash = found.as_ref().and_then(|found| found.password_hash.as_deref());
         let password = password_policy::normalized(credentials.password.expose());
         let is_right = self.hasher.verify(password, hash).await?;
         let (Some(tenant), Some(found), true) = (tenant, found, is_right) else {
             return Err(SignInError::Wrong);
         };
+        let is_off = |settings: &OpenidSettings| {
+            !settings.password_sign_in && self.allowed_issuers.allows(&settings.issuer)
+        };
+        if openid.as_ref().is_some_and(is_off) {
+            return Err(SignInError::PasswordsOff);
+        }
         self.check_code(tenant, &found, credentials.code.as_deref()).await?;
         self.begin(tenant, found.user.id, credentials.origin).await
     }
@@ -222,7 +246,12 @@ impl SignIns {
     }
 
     /// Begins a sign-in of a person who has proved who it is.
-    async fn begin(&self, tenant: TenantId, user: UserId, origin: Origin) -> Result<SignedIn, SignInError> {
+    pub(super) async fn begin(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        origin: Origin,
+    ) -> Result<SignedIn, SignInError> {
         let now_ms = self.world.now_ms();
         let id = SignInId(self.world.uuid_v7(now_ms));
         let new = NewSignIn {
@@ -368,6 +397,20 @@ impl SignIns {
             return Err(refused(next_in));
         }
         Ok(())
+    }
+
+    /// As `admit`, for what is no password.
+    pub(super) fn admit_attempt(
+        &self,
+        attempt: &Digest,
+        address: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<(), SignInError> {
+        self.admit(attempt, address.map(network).as_ref(), now)
+    }
+
+    pub(super) fn give_attempt_back(&self, attempt: &Digest, address: Option<IpAddr>, now: Instant) {
+        self.give_back(Some(attempt), address.map(network).as_ref(), now);
     }
 
     pub(super) fn give_back(&self, account: Option<&Digest>, address: Option<&IpAddr>, now: Instant) {

@@ -12,7 +12,7 @@ use crate::http::rfc3339::TIME_MS_MAX;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-const TAGS: [(&str, &str); 16] = [
+const TAGS: [(&str, &str); 17] = [
     ("audit", "Administrative acts, and signed checkpoints to verify the journal with."),
     ("backtests", "Tests of a candidate revision on stored decisions."),
     ("clients", "Machine clients: their scopes, rates and secrets."),
@@ -26,6 +26,7 @@ const TAGS: [(&str, &str); 16] = [
     ("plugins", "The WebAssembly components that rules are made of."),
     ("rulesets", "Revisions of rulesets, and which of them decide."),
     ("session", "Signing in and out, for people."),
+    ("settings", "What a tenant sets for all its people."),
     ("tables", "Reference tables in versions, in which rules look rows up."),
     ("tenants", "The tenants, for operators."),
     ("users", "The people of a tenant and their roles."),
