@@ -13,14 +13,16 @@ create table openid_settings (
     password_sign_in     boolean not null,
     changed_by           text not null,
     changed_at_ms        bigint not null,
+    -- Null while the settings are valid. The program deletes no row of a tenant for a request.
+    removed_at_ms        bigint,
     primary key (tenant_id)
 );
 alter table openid_settings enable row level security;
 alter table openid_settings force row level security;
 create policy own on openid_settings to tollgate_app using (tenant_id = current_tenant()) with check (tenant_id = current_tenant());
-grant select, insert, delete,
+grant select, insert,
       update (issuer, client_id, client_secret_sealed, roles_claim, role_mapping, password_sign_in, changed_by,
-              changed_at_ms) on openid_settings to tollgate_app;
+              changed_at_ms, removed_at_ms) on openid_settings to tollgate_app;
 
 -- By what a provider knows the user. Null until the user has signed in by one.
 alter table users add column openid_issuer text;

@@ -19,7 +19,7 @@ use crate::domain::user::OPERATORS_NAME;
 use crate::storage::databases::Databases;
 use crate::storage::erasures::{EraseError, Erasure, NewErasure};
 use crate::storage::pool::SystemPool;
-use crate::storage::{StorageError, card_checks, clients, erasures, tenants};
+use crate::storage::{StorageError, card_checks, clients, erasures, openid, tenants};
 use crate::world::{OsRandomness, SystemClock};
 
 #[derive(Debug, Error)]
@@ -126,6 +126,12 @@ pub async fn set_retention(
 ) -> Result<Option<RetentionMonths>, TenantError> {
     let tenant = tenant_of(system, tenant).await?;
     Ok(tenants::set_retention(system, tenant, retention, actor, SystemClock.now_ms()).await?)
+}
+
+/// Switches the passwords of a tenant's people on again. Returns whether that changed anything.
+pub async fn allow_passwords(databases: &Databases, tenant: &str, actor: &str) -> Result<bool, TenantError> {
+    let tenant = tenant_of(&databases.system, tenant).await?;
+    Ok(openid::allow_passwords(&databases.app, tenant, actor.to_owned(), SystemClock.now_ms()).await?)
 }
 
 pub async fn create_tenant(

@@ -1,5 +1,5 @@
-//! The commands `migrate`, `tenant create`, `tenant card-check`, `tenant retention`, `erase`,
-//! `client create`, `client new-secret` and those of users, which operators run on the database
+//! The commands `migrate`, `tenant create`, `tenant card-check`, `tenant retention`, `tenant
+//! allow-passwords`, `erase`, `client create`, `client new-secret` and those of users, which operators run on the database
 //! itself.
 //!
 //! A server may run at the same time. A secret must be printed only once and never be logged.
@@ -113,6 +113,19 @@ pub async fn retention(
                 print_result!("Decisions of {tenant} are kept for {months}, and the current month.")
             }
             None => print_result!("All decisions of {tenant} are kept."),
+        }
+        Ok(())
+    })
+    .await
+}
+
+pub async fn allow_passwords(config: Config, tenant: String) -> Result<ExitCode, Failure> {
+    on_database(config, async |pools| {
+        if tenants::allow_passwords(pools, &tenant, ACTOR).await? {
+            print_result!("The people of {tenant} may sign in with passwords again.");
+            print_result!("For whoever has none: tollgate user password-link");
+        } else {
+            print_result!("The people of {tenant} may sign in with passwords already.");
         }
         Ok(())
     })

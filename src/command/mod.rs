@@ -134,6 +134,15 @@ enum TenantCommand {
         #[arg(value_parser = administration::retention_setting)]
         months: Option<RetentionSetting>,
     },
+    /// Let the people of a tenant sign in with passwords again.
+    ///
+    /// For a tenant that had switched passwords off and whose provider of OpenID Connect lets nobody
+    /// in any more.
+    AllowPasswords {
+        /// Name of the tenant.
+        #[arg(long)]
+        tenant: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -287,6 +296,9 @@ pub fn run() -> ExitCode {
         }
         Command::Tenant(TenantCommand::Retention { tenant, months }) => {
             with_config(|config| administration::retention(config, tenant, months))
+        }
+        Command::Tenant(TenantCommand::AllowPasswords { tenant }) => {
+            with_config(|config| administration::allow_passwords(config, tenant))
         }
         Command::Client(ClientCommand::Create { tenant, name, scopes, requests_per_s }) => {
             with_config(|config| administration::create_client(config, tenant, name, scopes, requests_per_s))

@@ -45,10 +45,11 @@ struct StoredRole {
 pub async fn find(app: &AppPool, tenant: TenantId) -> Result<Option<StoredOpenidSettings>, StorageError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            let row = sqlx::query("select * from openid_settings where tenant_id = $1")
-                .bind(tenant.0)
-                .fetch_optional(connection)
-                .await?;
+            let row =
+                sqlx::query("select * from openid_settings where tenant_id = $1 and removed_at_ms is null")
+                    .bind(tenant.0)
+                    .fetch_optional(connection)
+                    .await?;
             row.as_ref().map(read).transpose()
         })
     })
@@ -74,7 +75,7 @@ pub async fn apply(
                     }
                     store(connection, tenant, settings, &actor, now_ms).await?;
                 }
-                None => remove(connection, tenant).await?,
+                None => remove(connection, tenant, now_ms).await?,
             }
             record(connection, tenant, actor, before.as_ref(), settings.as_ref(), now_ms).await?;
             Ok(())
@@ -109,10 +110,9 @@ async fn locked(
     connection: &mut PgConnection,
     tenant: TenantId,
 ) -> Result<Option<OpenidSettings>, StorageError> {
-    let row = sqlx::query("select * from openid_settings where tenant_id = $1 for update")
-        .bind(tenant.0)
-        .fetch_optional(connection)
-        .await?;
+    let statement = "select * from openid_settings
+                     where tenant_id = $1 and removed_at_ms is null for update";
+    let row = sqlx::query(statement).bind(tenant.0).fetch_optional(connection).await?;
     Ok(row.as_ref().map(read).transpose()?.map(|stored| stored.settings))
 }
 
@@ -149,7 +149,8 @@ async fn store(
          set issuer = excluded.issuer, client_id = excluded.client_id,
              client_secret_sealed = excluded.client_secret_sealed, roles_claim = excluded.roles_claim,
              role_mapping = excluded.role_mapping, password_sign_in = excluded.password_sign_in,
-             changed_by = excluded.changed_by, changed_at_ms = excluded.changed_at_ms",
+             changed_by = excluded.changed_by, changed_at_ms = excluded.changed_at_ms,
+             removed_at_ms = null",
     )
     .bind(tenant.0)
     .bind(settings.issuer.as_str())
@@ -165,11 +166,10 @@ async fn store(
     Ok(())
 }
 
-async fn remove(connection: &mut PgConnection, tenant: TenantId) -> Result<(), StorageError> {
-    sqlx::query("delete from openid_settings where tenant_id = $1")
-        .bind(tenant.0)
-        .execute(connection)
-        .await?;
+async fn remove(connection: &mut PgConnection, tenant: TenantId, now_ms: u64) -> Result<(), StorageError> {
+    let statement = "update openid_settings set removed_at_ms = $2, client_secret_sealed = null
+                     where tenant_id = $1 and removed_at_ms is null";
+    sqlx::query(statement).bind(tenant.0).bind(bigint(now_ms)).execute(connection).await?;
     Ok(())
 }
 
