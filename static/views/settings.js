@@ -8,6 +8,7 @@ import { settings as texts } from "../texts/settings.js";
 const PARTS = [
   { name: "people", needs: "users:read", load: () => import("./settings_people.js") },
   { name: "clients", needs: "clients:read", load: () => import("./settings_clients.js") },
+  { name: "openid", needs: "settings:read", load: () => import("./settings_openid.js") },
   { name: "tenants", needs: "tenants:read", load: () => import("./settings_tenants.js") },
   { name: "audit", needs: "audit:read", load: () => import("./settings_audit.js") },
   { name: "erasure", needs: "payments:erase", load: () => import("./settings_erasure.js") },
