@@ -83,7 +83,7 @@ type ProviderClient = Client<
 pub enum ExchangeError {
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    #[error("the provider refused the code: {0}")]
+    #[error("the provider refused the code: {0:?}")]
     Code(String),
     #[error("the ID token is not valid: {0}")]
     Token(String),

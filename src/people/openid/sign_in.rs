@@ -33,7 +33,7 @@ pub enum OpenidError {
     NotSetUp,
     #[error(transparent)]
     Provider(ProviderError),
-    #[error("the provider answered with the error {0}")]
+    #[error("the provider answered with the error {0:?}")]
     Denied(String),
     #[error("the sign-in was not begun in this browser, or too long ago")]
     NotBegun,
@@ -80,7 +80,6 @@ impl From<SignInError> for OpenidError {
         match error {
             SignInError::Auth(error) => error.into(),
             SignInError::Storage(error) => error.into(),
-            SignInError::TooManyFailures { .. } => Self::TooManyFailures,
             _ => Self::Disabled,
         }
     }
@@ -178,11 +177,12 @@ impl Openid {
         let flow = flow.ok_or(OpenidError::NotBegun)?;
         // Each attempt makes this server connect to the provider.
         let attempt = Digest::of(flow.state.as_bytes());
-        self.sign_ins.admit_attempt(&attempt, origin.address, now)?;
+        let admitted = self.sign_ins.attempts.admit(&attempt, origin.address, now);
+        admitted.map_err(|_| OpenidError::TooManyFailures)?;
         let (address, place) = (origin.address, flow.place.clone());
         let signed_in = self.finish_flow(flow, answer, origin).await;
         if !matches!(signed_in, Err(OpenidError::Answer(_) | OpenidError::Denied(_))) {
-            self.sign_ins.give_attempt_back(&attempt, address, now);
+            self.sign_ins.attempts.give_back(Some(&attempt), address, now);
         }
         Ok(Finished { signed_in: signed_in?, place })
     }
