@@ -41,7 +41,7 @@ export function signInForm(onSignedIn, { known = {}, extra = [], isDialog = fals
 // below it stays as it is.
 function companyLink(tenant, isDialog) {
   const target = isDialog ? { target: "_blank" } : {};
-  const way = element("a", { id: "company-account", ...target }, texts.company);
+  const way = element("a", { id: "company-account", class: "button", ...target }, texts.company);
   const node = element("div", { class: "actions" }, quiet(texts.companyDetail), way);
   const update = () => {
     const place = isDialog || address().path === "sign-in" ? "" : location.hash.replace(/^#\/?/, "");
