@@ -91,10 +91,12 @@ pub enum Action {
     ProposalDeclined,
     ProposalWithdrawn,
     SecondPersonChanged,
+    UserLinked,
+    OpenidChanged,
 }
 
 impl Action {
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -139,6 +141,8 @@ impl Action {
         Self::ProposalDeclined,
         Self::ProposalWithdrawn,
         Self::SecondPersonChanged,
+        Self::UserLinked,
+        Self::OpenidChanged,
     ];
 
     pub fn name(self) -> &'static str {
@@ -187,6 +191,8 @@ impl Action {
             Self::ProposalDeclined => "proposal.declined",
             Self::ProposalWithdrawn => "proposal.withdrawn",
             Self::SecondPersonChanged => "second_person.changed",
+            Self::UserLinked => "user.linked",
+            Self::OpenidChanged => "openid.changed",
         }
     }
 

@@ -24,6 +24,7 @@ pub mod line_format;
 pub mod list;
 pub mod millionths;
 pub mod money;
+pub mod openid;
 pub mod outcome_counts;
 pub mod party;
 pub mod payment;

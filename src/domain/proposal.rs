@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::openid::OpenidSettings;
 use super::payment::PaymentId;
 use super::retention::RetentionMonths;
 use super::ruleset::DecisionPoint;
@@ -86,6 +87,10 @@ pub enum Change {
         user: UserId,
         email: String,
     },
+    /// How people sign in with their company's accounts. Without settings, they cannot.
+    Openid {
+        settings: Option<Box<OpenidSettings>>,
+    },
     /// From then on, one person is enough.
     SecondPersonOff,
 }
@@ -122,7 +127,7 @@ impl Change {
             | Self::TableActivation { .. }
             | Self::TableClosed { .. } => Scope::ListsWrite,
             Self::Erasure { .. } => Scope::PaymentsErase,
-            Self::Retention { .. } | Self::SecondPersonOff => Scope::SettingsWrite,
+            Self::Retention { .. } | Self::Openid { .. } | Self::SecondPersonOff => Scope::SettingsWrite,
             Self::User { .. } | Self::PasswordLink { .. } | Self::SecondFactorRemoved { .. } => {
                 Scope::UsersWrite
             }
@@ -155,6 +160,7 @@ impl Change {
             Self::User { .. } => "user",
             Self::PasswordLink { .. } => "password_link",
             Self::SecondFactorRemoved { .. } => "second_factor_removed",
+            Self::Openid { .. } => "openid",
             Self::SecondPersonOff => "second_person_off",
         }
     }

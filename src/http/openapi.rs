@@ -23,8 +23,9 @@ use crate::http::openapi::finish::finish;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
-    actors, audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations,
-    payments, plugins, problem_pages, proposals, rulesets, session, settings, tables, tenants, users,
+    actors, audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, openid,
+    operations, payments, plugins, problem_pages, proposals, rulesets, session, settings, tables, tenants,
+    users,
 };
 
 #[derive(OpenApi)]
@@ -48,6 +49,8 @@ use crate::http::routes::{
         session::renew,
         session::end,
         session::set_password,
+        openid::start,
+        openid::finish,
         operations::health,
         operations::ready,
         operations::metrics,
@@ -145,6 +148,10 @@ struct Document;
     settings::retention::list,
     tenants::create,
     tenants::list,
+    settings::openid::read,
+    settings::openid::change,
+    settings::openid::remove,
+    settings::openid::test,
     me::me,
     me::sessions,
     me::end_session,

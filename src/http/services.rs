@@ -22,6 +22,7 @@ use crate::domain::quotas::Quotas;
 use crate::domain::time::World;
 use crate::http::request::cursor::CursorKey;
 use crate::people::clients::Clients;
+use crate::people::openid::Openid;
 use crate::people::sign_in::SignIns;
 use crate::people::tenants::Tenants;
 use crate::people::users::Users;
@@ -50,6 +51,9 @@ pub struct Services {
     pub sign_ins: SignIns,
     pub users: Arc<Users>,
     pub proposals: Proposals,
+    pub sign_ins: Arc<SignIns>,
+    pub openid: Arc<Openid>,
+    pub users: Users,
     pub clients: Clients,
     pub tenants: Tenants,
     pub world: World,

@@ -17,6 +17,7 @@ use crate::domain::proposal::{Change, Proposal, ProposalEnd, ProposalId, Proposa
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::World;
 use crate::domain::user::{Role, UserId};
+use crate::people::openid::{Openid, OpenidSettingsError};
 use crate::people::users::{PasswordLink, UserError, Users};
 use crate::storage::StorageError;
 use crate::storage::erasures::EraseError;
@@ -59,6 +60,8 @@ pub enum ProposalError {
     #[error(transparent)]
     User(#[from] UserError),
     #[error(transparent)]
+    Openid(#[from] OpenidSettingsError),
+    #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
@@ -96,6 +99,7 @@ pub struct Proposals {
     pub system: SystemPool,
     pub rulesets: Arc<Rulesets>,
     pub users: Arc<Users>,
+    pub openid: Arc<Openid>,
     /// How many entries that have not ended a list may have.
     pub list_entries_max: u32,
     pub world: World,

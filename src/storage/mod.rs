@@ -27,6 +27,7 @@ pub mod journal;
 pub mod lists;
 pub mod migrate;
 pub mod nodes;
+pub mod openid;
 pub mod partitions;
 pub mod payment_events;
 pub mod plugins;

@@ -9,6 +9,7 @@ const PARTS = [
   { name: "people", needs: "users:read", load: () => import("./settings_people.js") },
   { name: "clients", needs: "clients:read", load: () => import("./settings_clients.js") },
   { name: "second-person", needs: "settings:read", load: () => import("./settings_second_person.js") },
+  { name: "openid", needs: "settings:read", load: () => import("./settings_openid.js") },
   { name: "tenants", needs: "tenants:read", load: () => import("./settings_tenants.js") },
   { name: "audit", needs: "audit:read", load: () => import("./settings_audit.js") },
   { name: "retention", needs: "settings:read", load: () => import("./settings_retention.js") },

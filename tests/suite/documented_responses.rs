@@ -14,6 +14,9 @@ use crate::support::people::{PASSWORD, code_of, create_user, operator, sign_in};
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, FullResponse, Node, payment};
 
+/// Nothing answers here.
+const ISSUER: &str = "http://127.0.0.1:9";
+
 /// A client that checks every response against the document.
 struct DocumentedCaller {
     caller: Caller,
@@ -309,6 +312,13 @@ async fn people(client: &mut DocumentedCaller, node: &Node) {
     client.get("/settings/retention/preview?months_kept=3").await;
     client.get("/settings/retention/removals").await;
     client.call(Method::PUT, "/settings/retention", Some(&json!({"months_kept": null})), 200).await;
+    client.get("/settings/openid").await;
+    let issuer = ISSUER;
+    let openid = json!({"issuer": issuer, "client_id": "tollgate", "password_sign_in": true,
+        "role_mapping": [{"value": "auditors", "role": "auditor"}]});
+    client.call(Method::PUT, "/settings/openid", Some(&openid), 200).await;
+    client.post("/settings/openid/test", &json!({ "issuer": issuer }), 200).await;
+    client.call(Method::DELETE, "/settings/openid", None, 204).await;
 
     create_user(&client.caller, "ann@example.com", &["admin"]).await;
     let ann = sign_in(node, "acme", "ann@example.com").await;
@@ -385,7 +395,11 @@ async fn problems(client: &mut DocumentedCaller) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_responds_as_documented() {
     let database = TestDatabase::create().await;
-    let node = Node::start_with(&database, &[("quarantine_failures_min", json!(5))]).await;
+    let node = Node::start_with(
+        &database,
+        &[("quarantine_failures_min", json!(5)), ("openid_issuers", json!([ISSUER]))],
+    )
+    .await;
     let mut client = DocumentedCaller::new(&node).await;
     public_routes(&mut client, &node).await;
     lists(&mut client).await;

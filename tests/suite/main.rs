@@ -41,6 +41,7 @@ mod metrics_page;
 mod new_facts;
 mod nodes;
 mod oauth;
+mod openid;
 mod operations;
 mod outage;
 mod payment_events;

@@ -123,6 +123,8 @@ problems! {
     RenewProblems: MalformedRequest SessionEnded;
     /// Signing out.
     EndSessionProblems: MalformedRequest;
+    /// What a browser reaches by navigation: what fails is told by the page.
+    NavigationProblems: ;
     /// Setting a password with a link.
     SetPasswordProblems: MalformedRequest MalformedBody SignInFailed BodyTooLarge UnsupportedMediaType InvalidBody
         CardNumber;
