@@ -13,7 +13,7 @@ const COLUMNS = ["sequence", "at_ms", "actor", "actor_name", "action", "subject"
 
 // What the first word of an action says about its subject, which is then an id.
 const SUBJECT_KINDS = {
-  user: "user", user_link: "user", password: "user", second_factor: "user", sign_ins: "user", refresh_token: "user",
+  user: "user", user_link: "user", password: "user", second_factor: "user", sign_ins: "user",
   client: "client", client_secret: "client",
 };
 
