@@ -43,10 +43,13 @@ pub enum Action {
     SecondFactorRemoved,
     SignInsEnded,
     RefreshTokenReused,
+    ReviewDecided,
+    ReviewExpired,
+    ReviewSettingsChanged,
 }
 
 impl Action {
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 43] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -87,6 +90,9 @@ impl Action {
         Self::SecondFactorRemoved,
         Self::SignInsEnded,
         Self::RefreshTokenReused,
+        Self::ReviewDecided,
+        Self::ReviewExpired,
+        Self::ReviewSettingsChanged,
     ];
 
     pub fn name(self) -> &'static str {
@@ -131,6 +137,9 @@ impl Action {
             Self::SecondFactorRemoved => "second_factor.removed",
             Self::SignInsEnded => "sign_ins.ended",
             Self::RefreshTokenReused => "refresh_token.reused",
+            Self::ReviewDecided => "review.decided",
+            Self::ReviewExpired => "review.expired",
+            Self::ReviewSettingsChanged => "review_settings.changed",
         }
     }
 
