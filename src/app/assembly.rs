@@ -34,6 +34,8 @@ use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::retention::Retention;
+use crate::decisions::review_expiry::ReviewExpiry;
+use crate::decisions::reviews::Reviews;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::search_index::SearchIndex;
 use crate::decisions::shadow::ShadowRuns;
@@ -157,6 +159,11 @@ pub(super) async fn assemble(
         retention: Arc::new(Retention::new(
             databases.system.clone(),
             checkpoints.clone(),
+            world.clone(),
+            &journal::node_name(),
+        )),
+        review_expiry: Arc::new(ReviewExpiry::new(
+            databases.system.clone(),
             world.clone(),
             &journal::node_name(),
         )),
@@ -360,6 +367,7 @@ fn services(
         search: decisions.search.clone(),
         quarantines: decisions.quarantines.clone(),
         card_checks: decisions.card_checks.clone(),
+        reviews: Reviews { app: app.clone(), world: world.clone() },
         tables: Tables::new(app.clone(), world.clone(), quotas(settings).tables),
         app: app.clone(),
         hasher: people.hasher,

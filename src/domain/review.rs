@@ -91,6 +91,9 @@ impl ReviewOutcome {
 /// In characters.
 pub const NOTE_LENGTH_MAX: usize = 2_000;
 
+/// The lease of a tenant that has set nothing.
+pub const LEASE_MIN_DEFAULT: u32 = 15;
+
 pub const LEASE_MIN_MAX: u32 = 1_440;
 
 /// A year.
@@ -130,7 +133,7 @@ impl ReviewSettings {
 
 impl Default for ReviewSettings {
     fn default() -> Self {
-        Self { lease_min: 15, expiry: None, event_kinds: Vec::new() }
+        Self { lease_min: LEASE_MIN_DEFAULT, expiry: None, event_kinds: Vec::new() }
     }
 }
 

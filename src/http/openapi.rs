@@ -24,7 +24,7 @@ use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
     audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations, payments,
-    plugins, problem_pages, rulesets, session, tables, tenants, users,
+    plugins, problem_pages, reviews, rulesets, session, tables, tenants, users,
 };
 
 #[derive(OpenApi)]
@@ -56,7 +56,7 @@ use crate::http::routes::{
         problem_pages::one,
     ),
     nest((path = "/api/v1", api = Version1)),
-    components(schemas(ProblemBody<'static>, feed::DecisionEventShape)),
+    components(schemas(ProblemBody<'static>, feed::DecisionEventShape, feed::ReviewEventShape)),
     modifiers(&Security, &Descriptions, &OperationIds)
 )]
 struct Document;
@@ -73,6 +73,14 @@ struct Document;
     decisions::erasure::erase,
     decisions::diagnoses::one,
     checkpoints::latest,
+    reviews::list,
+    reviews::summary,
+    reviews::one,
+    reviews::claim,
+    reviews::hand_back,
+    reviews::decide,
+    reviews::settings::read,
+    reviews::settings::replace,
     rulesets::create,
     rulesets::list,
     rulesets::one,

@@ -16,6 +16,7 @@ pub(super) mod operations;
 pub mod payments;
 pub(super) mod plugins;
 pub(super) mod problem_pages;
+pub(super) mod reviews;
 pub(super) mod rulesets;
 pub(super) mod session;
 pub(super) mod tables;
@@ -68,6 +69,8 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, clients::routes()),
         api(RouteClass::Ordinary, tenants::routes()),
         api(RouteClass::Ordinary, me::routes()),
+        api(RouteClass::Ordinary, reviews::routes()),
+        api(RouteClass::Ordinary, reviews::settings::routes()),
         api(RouteClass::Stream, feed::routes()),
         api(RouteClass::Ordinary, openapi::routes()),
         mount("/", RouteClass::Ordinary, oauth::routes()),

@@ -13,6 +13,7 @@ use crate::decisions::dry_run::DryRuns;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
+use crate::decisions::reviews::Reviews;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::search_index::SearchIndex;
 use crate::decisions::submit::Submissions;
@@ -41,6 +42,7 @@ pub struct Services {
     pub search: Arc<SearchIndex>,
     pub quarantines: Arc<Quarantines>,
     pub card_checks: Arc<CardChecks>,
+    pub reviews: Reviews,
     pub tables: Tables,
     pub app: AppPool,
     pub hasher: Arc<SecretHasher>,

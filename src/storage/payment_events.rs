@@ -7,11 +7,11 @@ use sqlx::{PgConnection, Row};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{StorageError, reviews};
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::pool::AppPool;
 use super::query_error::OfStatement;
+use super::{StorageError, reviews};
 use crate::domain::payment::PaymentId;
 use crate::domain::payment_event::{EventKind, PaymentEvent};
 use crate::domain::tenant::TenantId;

@@ -56,6 +56,8 @@ pub struct Review {
     pub opened_at_ms: u64,
     pub amount_minor: i64,
     pub currency: String,
+    /// When it ends by itself. `None` if it does not.
+    pub expires_at_ms: Option<u64>,
     /// `None` once it has been erased.
     pub reference: Option<String>,
     /// Of the decision. `None` once they have been erased.
@@ -89,6 +91,10 @@ macro_rules! select_reviews {
             "select r.id, r.payment_id, r.opened_at_ms, r.amount_minor, r.currency, r.claimed_by, r.claimed_until_ms,
                     r.outcome, r.decided_by, r.decided_at_ms, r.is_expired, r.note,
                     coalesce(cardinality(r.event_ids), 0) as events,
+                    case when r.decided_at_ms is null then
+                        (select r.opened_at_ms + s.expires_after_min * 60000::bigint from review_settings s
+                         where s.tenant_id = r.tenant_id)
+                    end as expires_at_ms,
                     d.reference, d.payload_version, d.payload,
                     claimer.display_name as claimed_by_name, decider.display_name as decided_by_name
              from reviews r
@@ -166,14 +172,17 @@ async fn find(
 fn read(row: &PgRow, now_ms: u64) -> Result<Review, StorageError> {
     let payload: Option<&[u8]> = row.try_get("payload")?;
     let version: Option<i16> = row.try_get("payload_version")?;
-    let evidence = payload.zip(version).and_then(|(payload, version)| evidence::decode(version, payload).ok());
+    let evidence =
+        payload.zip(version).and_then(|(payload, version)| evidence::decode(version, payload).ok());
     let events: i32 = row.try_get("events")?;
+    let expires_at_ms: Option<i64> = row.try_get("expires_at_ms")?;
     Ok(Review {
         id: ReviewId(row.try_get("id")?),
         payment: PaymentId(row.try_get("payment_id")?),
         opened_at_ms: ms(row.try_get("opened_at_ms")?, WHAT)?,
         amount_minor: row.try_get("amount_minor")?,
         currency: row.try_get("currency")?,
+        expires_at_ms: expires_at_ms.map(|expires_at_ms| ms(expires_at_ms, WHAT)).transpose()?,
         reference: row.try_get("reference")?,
         reasons: evidence.map(|evidence| evidence.reasons),
         claim: read_claim(row)?.filter(|claim| claim.until_ms > now_ms),
@@ -186,11 +195,7 @@ fn read_claim(row: &PgRow) -> Result<Option<Claim>, StorageError> {
     let (by, until_ms): (Option<Uuid>, Option<i64>) =
         (row.try_get("claimed_by")?, row.try_get("claimed_until_ms")?);
     let Some((by, until_ms)) = by.zip(until_ms) else { return Ok(None) };
-    Ok(Some(Claim {
-        by: UserId(by),
-        name: row.try_get("claimed_by_name")?,
-        until_ms: ms(until_ms, WHAT)?,
-    }))
+    Ok(Some(Claim { by: UserId(by), name: row.try_get("claimed_by_name")?, until_ms: ms(until_ms, WHAT)? }))
 }
 
 fn read_conclusion(row: &PgRow) -> Result<Option<Conclusion>, StorageError> {

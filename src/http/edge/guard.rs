@@ -160,10 +160,42 @@ impl<'r> FromRequest<'r> for Person {
                 Outcome::Success(Self { tenant, user: id, sign_in, scopes })
             }
             Ok(_) => {
-                let detail = "Only a person who is signed in has this resource.";
+                let detail = "Only a person who is signed in may do this.";
                 Problem::new(ProblemKind::PersonRequired, detail).refuse(request)
             }
             Err(problem) => problem.refuse(request),
+        }
+    }
+}
+
+/// A person who is signed in, with a token that has the scope `S`. Clients are refused, whatever
+/// their scopes.
+#[derive(Debug)]
+pub struct PersonWith<S> {
+    pub tenant: TenantId,
+    pub user: UserId,
+    scopes: ScopeSet,
+    scope: PhantomData<fn() -> S>,
+}
+
+impl<S> PersonWith<S> {
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(scope)
+    }
+}
+
+#[rocket::async_trait]
+impl<'r, S: ScopeMarker> FromRequest<'r> for PersonWith<S> {
+    type Error = ProblemKind;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, ProblemKind> {
+        match Person::from_request(request).await {
+            Outcome::Success(Person { tenant, user, scopes, .. }) if scopes.contains(S::SCOPE) => {
+                Outcome::Success(Self { tenant, user, scopes, scope: PhantomData })
+            }
+            Outcome::Success(_) => lacking(S::SCOPE).refuse(request),
+            Outcome::Error(refused) => Outcome::Error(refused),
+            Outcome::Forward(status) => Outcome::Forward(status),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::http::rfc3339::TIME_MS_MAX;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-const TAGS: [(&str, &str); 16] = [
+const TAGS: [(&str, &str); 17] = [
     ("audit", "Administrative acts, and signed checkpoints to verify the journal with."),
     ("backtests", "Tests of a candidate revision on stored decisions."),
     ("clients", "Machine clients: their scopes, rates and secrets."),
@@ -24,6 +24,7 @@ const TAGS: [(&str, &str); 16] = [
     ("operations", "Health, readiness, metrics and the API document."),
     ("payments", "Payments, their outcomes and later events."),
     ("plugins", "The WebAssembly components that rules are made of."),
+    ("reviews", "The queue of what waits for a person, and how the tenant reviews."),
     ("rulesets", "Revisions of rulesets, and which of them decide."),
     ("session", "Signing in and out, for people."),
     ("tables", "Reference tables in versions, in which rules look rows up."),
@@ -162,6 +163,7 @@ fn describe_events(document: &mut Value) {
     let content = &mut document["paths"]["/api/v1/events"]["get"]["responses"]["200"]["content"];
     content["text/event-stream"]["schema"]["contentSchema"] = json!({"anyOf": [
         {"$ref": "#/components/schemas/DecisionEvent"},
+        {"$ref": "#/components/schemas/ReviewEvent"},
         {"$ref": "#/components/schemas/AuditEvent"},
     ]});
 }

@@ -2,7 +2,7 @@
 //! one goes before the others.
 
 use serde_json::json;
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 use thiserror::Error;
 
 use super::settings;
@@ -155,7 +155,7 @@ async fn open_for(
         .fetch_optional(&mut *connection)
         .await
         .of_statement()?;
-    if locked.is_none_or(|row| row.is_empty()) {
+    if locked.is_none() {
         return Err(ChangeReviewError::Unknown);
     }
     // A statement of its own, which sees what the holder of the lock before has committed.

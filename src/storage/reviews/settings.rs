@@ -19,10 +19,8 @@ const WHAT: &str = "settings of reviews";
 const SUBJECT: &str = "reviews";
 
 pub async fn get(app: &AppPool, tenant: TenantId) -> Result<ReviewSettings, StorageError> {
-    app.transaction(tenant, move |connection| {
-        Box::pin(async move { of_tenant(connection, tenant).await })
-    })
-    .await
+    app.transaction(tenant, move |connection| Box::pin(async move { of_tenant(connection, tenant).await }))
+        .await
 }
 
 pub(super) async fn of_tenant(
@@ -109,7 +107,10 @@ pub(super) fn read(row: &PgRow) -> Result<ReviewSettings, StorageError> {
     Ok(ReviewSettings {
         lease_min: u32::try_from(lease_min).map_err(unreadable)?,
         expiry,
-        event_kinds: kinds.iter().map(|kind| named(EventKind::parse(kind), WHAT)).collect::<Result<_, _>>()?,
+        event_kinds: kinds
+            .iter()
+            .map(|kind| named(EventKind::parse(kind), WHAT))
+            .collect::<Result<_, _>>()?,
     })
 }
 
