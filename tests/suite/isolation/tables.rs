@@ -54,6 +54,8 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "users",
         "sign_ins",
         "revocations",
+        "reviews",
+        "review_settings",
     ];
     for table in own_rows {
         let statement = seed_statement(table, tenant);
@@ -111,6 +113,8 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
         ),
         "sign_ins" => format!("('{tenant}', gen_random_uuid(), '{tenant}', 0, 0, 0, 0, null, null, null)"),
         "revocations" => format!("('{tenant}', default, gen_random_uuid(), null, null, 0)"),
+        "reviews" => format!("('{tenant}', gen_random_uuid(), gen_random_uuid(), 0, 1, 'EUR')"),
+        "review_settings" => format!("('{tenant}', 15, null, null, '{{}}')"),
         "unchecked_fields" => format!("('{tenant}', gen_random_uuid()::text, 0)"),
         "tables" => format!(
             "('{tenant}', 'table-' || gen_random_uuid(), '', 'exact', 'text', '{{}}', '{{}}', 'u', 0, null, null)"
