@@ -10,7 +10,7 @@ use crate::domain::review::{
 use crate::http::edge::guard::{Caller, SettingsRead, SettingsWrite};
 use crate::http::openapi::problems::{CommonProblems, ReviewSettingsProblems};
 use crate::http::request::body::JsonBody;
-use crate::http::request::codecs::{any_items, integer, named, optional, or};
+use crate::http::request::codecs::{integer, items, named, optional, or};
 use crate::http::request::declaration::body;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
@@ -33,7 +33,7 @@ body! {
         /// The outcome of a review that ends by itself.
         expires_to: Option<ReviewOutcome> = optional(named::<ReviewOutcomeShape>()),
         /// Events of these kinds open a review of their payment, or join the one that is open.
-        event_kinds: Vec<EventKind> = any_items(named::<EventKindShape>(), EventKind::ALL.len()),
+        event_kinds: Vec<EventKind> = or(items(named::<EventKindShape>(), EventKind::ALL.len()), Vec::new()),
     }
     check |fields, expires_after_min, expires_to| {
         match (expires_after_min, expires_to) {
