@@ -7,6 +7,7 @@ export const settings = {
   people: "People",
   clients: "Clients",
   tenants: "Tenants",
+  reviews: "Reviews",
   audit: "Audit log",
   erasure: "Erasure",
   none: "–",

@@ -3,6 +3,7 @@
 import { all, get, withoutPart } from "../api.js";
 import { stackedBars } from "../charts.js";
 import { COLUMNS, row } from "../decisions/list.js";
+import { waitingCard } from "../reviews/waiting.js";
 import { card, element, empty, fill, heading, link, part, quiet, table, time } from "../elements.js";
 import { can } from "../session.js";
 import { follow } from "../stream.js";
@@ -36,6 +37,7 @@ export async function show({ signal }) {
   return element("div", {},
     heading(texts.title, live),
     active && !revision ? firstSteps() : null,
+    waitingCard(signal),
     element("div", { class: "columns" }, span.node, can("rulesets:read") ? troubles(signal) : null),
     newest.node,
     revision ? costs(revision.number, signal) : null);

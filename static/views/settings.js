@@ -9,6 +9,7 @@ const PARTS = [
   { name: "people", needs: "users:read", load: () => import("./settings_people.js") },
   { name: "clients", needs: "clients:read", load: () => import("./settings_clients.js") },
   { name: "tenants", needs: "tenants:read", load: () => import("./settings_tenants.js") },
+  { name: "reviews", needs: "settings:read", load: () => import("./settings_reviews.js") },
   { name: "audit", needs: "audit:read", load: () => import("./settings_audit.js") },
   { name: "erasure", needs: "payments:erase", load: () => import("./settings_erasure.js") },
   { name: "account", load: () => import("./settings_account.js") },

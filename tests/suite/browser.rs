@@ -4,6 +4,7 @@
 //! They need chromium and chromedriver. Without these they pass with a message, unless
 //! `TOLLGATE_BROWSER=required` is set, as in continuous integration.
 
+mod reviews;
 mod rules;
 
 use std::process::{Child, Command, Stdio};
