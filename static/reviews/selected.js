@@ -106,8 +106,8 @@ export function selected({ id, signal, onChange, onDecided }) {
 
   const body = part(async () => {
     const { payment_id } = await read();
-    return element("div", {}, card(texts.card, top, leaseLine.node, acts, notePlace), eventsOf(review),
-      ...await evidenceOf(payment_id, signal));
+    const proof = part(async () => element("div", {}, ...await evidenceOf(payment_id, signal)));
+    return element("div", {}, card(texts.card, top, leaseLine.node, acts, notePlace), eventsOf(review), proof.node);
   });
 
   return { node: body.node, id, claim, handBack, approve: () => openNote("approve"), reject: () => openNote("reject"), read };

@@ -92,7 +92,7 @@ async fn a_reviewer_works_through_the_queue_by_keyboard() {
     wait_for_text(&browser, ".queue", "third order").await;
 
     open_view(&browser, &format!("decisions/{second}"), "second order").await;
-    wait_for_text(&browser, ".notice", "A stolen account.").await;
+    wait_for_text(&browser, ".notice", "rejected").await;
     open_view(&browser, "now", "Now").await;
     wait_for_text(&browser, "main", "Waiting for a person").await;
     open_view(&browser, "settings/reviews", "Settings").await;
