@@ -93,10 +93,13 @@ pub enum Action {
     SecondPersonChanged,
     UserLinked,
     OpenidChanged,
+    ReviewDecided,
+    ReviewExpired,
+    ReviewSettingsChanged,
 }
 
 impl Action {
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 49] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -143,6 +146,9 @@ impl Action {
         Self::SecondPersonChanged,
         Self::UserLinked,
         Self::OpenidChanged,
+        Self::ReviewDecided,
+        Self::ReviewExpired,
+        Self::ReviewSettingsChanged,
     ];
 
     pub fn name(self) -> &'static str {
@@ -193,6 +199,9 @@ impl Action {
             Self::SecondPersonChanged => "second_person.changed",
             Self::UserLinked => "user.linked",
             Self::OpenidChanged => "openid.changed",
+            Self::ReviewDecided => "review.decided",
+            Self::ReviewExpired => "review.expired",
+            Self::ReviewSettingsChanged => "review_settings.changed",
         }
     }
 

@@ -37,6 +37,7 @@ pub mod rates;
 pub mod reference;
 pub mod removal;
 pub mod retention;
+pub mod review;
 pub mod revocation;
 pub mod rule_report;
 pub mod ruleset;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::openid::OpenidSettings;
 use super::payment::PaymentId;
 use super::retention::RetentionMonths;
+use super::review::ReviewSettings;
 use super::ruleset::DecisionPoint;
 use super::tenant::Scope;
 use super::user::{Role, UserId};
@@ -91,6 +92,9 @@ pub enum Change {
     Openid {
         settings: Option<Box<OpenidSettings>>,
     },
+    ReviewSettings {
+        settings: ReviewSettings,
+    },
     /// From then on, one person is enough.
     SecondPersonOff,
 }
@@ -127,7 +131,10 @@ impl Change {
             | Self::TableActivation { .. }
             | Self::TableClosed { .. } => Scope::ListsWrite,
             Self::Erasure { .. } => Scope::PaymentsErase,
-            Self::Retention { .. } | Self::Openid { .. } | Self::SecondPersonOff => Scope::SettingsWrite,
+            Self::Retention { .. }
+            | Self::Openid { .. }
+            | Self::ReviewSettings { .. }
+            | Self::SecondPersonOff => Scope::SettingsWrite,
             Self::User { .. } | Self::PasswordLink { .. } | Self::SecondFactorRemoved { .. } => {
                 Scope::UsersWrite
             }
@@ -161,6 +168,7 @@ impl Change {
             Self::PasswordLink { .. } => "password_link",
             Self::SecondFactorRemoved { .. } => "second_factor_removed",
             Self::Openid { .. } => "openid",
+            Self::ReviewSettings { .. } => "review_settings",
             Self::SecondPersonOff => "second_person_off",
         }
     }

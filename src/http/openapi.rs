@@ -24,8 +24,8 @@ use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
     actors, audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, openid,
-    operations, payments, plugins, problem_pages, proposals, rulesets, session, settings, tables, tenants,
-    users,
+    operations, payments, plugins, problem_pages, proposals, reviews, rulesets, session, settings, tables,
+    tenants, users,
 };
 
 #[derive(OpenApi)]
@@ -59,7 +59,7 @@ use crate::http::routes::{
         problem_pages::one,
     ),
     nest((path = "/api/v1", api = Version1)),
-    components(schemas(ProblemBody<'static>, feed::DecisionEventShape)),
+    components(schemas(ProblemBody<'static>, feed::DecisionEventShape, feed::ReviewEventShape)),
     modifiers(&Security, &Descriptions, &OperationIds)
 )]
 struct Document;
@@ -77,6 +77,14 @@ struct Document;
     decisions::erasure::erase,
     decisions::diagnoses::one,
     checkpoints::latest,
+    reviews::list,
+    reviews::summary,
+    reviews::one,
+    reviews::claim,
+    reviews::hand_back,
+    reviews::decide,
+    settings::reviews::read,
+    settings::reviews::replace,
     rulesets::create,
     rulesets::list,
     rulesets::one,

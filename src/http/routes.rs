@@ -19,6 +19,7 @@ pub mod payments;
 pub(super) mod plugins;
 pub(super) mod problem_pages;
 pub(super) mod proposals;
+pub(super) mod reviews;
 pub(super) mod rulesets;
 pub(super) mod session;
 pub(super) mod settings;
@@ -79,6 +80,8 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, me::routes()),
         api(RouteClass::Ordinary, settings::openid::routes()),
         api(RouteClass::Upload, settings::openid::test_routes()),
+        api(RouteClass::Ordinary, reviews::routes()),
+        api(RouteClass::Ordinary, settings::reviews::routes()),
         api(RouteClass::Stream, feed::routes()),
         api(RouteClass::Ordinary, openapi::routes()),
         mount("/", RouteClass::Ordinary, oauth::routes()),

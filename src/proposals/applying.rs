@@ -83,6 +83,9 @@ impl Proposals {
             Change::Openid { settings } => {
                 self.openid.apply(tenant, actor, settings.map(|settings| *settings)).await?;
             }
+            Change::ReviewSettings { settings } => {
+                self.reviews.apply_settings(tenant, actor, settings).await?;
+            }
             Change::SecondPersonOff => {
                 proposals::set_second_person(&self.system, tenant, false, actor, now_ms).await?;
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::auth::scope::ScopeSet;
+use crate::decisions::reviews::Reviews;
 use crate::decisions::rulesets::{GuardedActivationError, Rulesets};
 use crate::domain::audit::{Approval, Authority};
 use crate::domain::proposal::{Change, Proposal, ProposalEnd, ProposalId, ProposalState};
@@ -98,6 +99,7 @@ pub struct Proposals {
     pub app: AppPool,
     pub system: SystemPool,
     pub rulesets: Arc<Rulesets>,
+    pub reviews: Arc<Reviews>,
     pub users: Arc<Users>,
     pub openid: Arc<Openid>,
     /// How many entries that have not ended a list may have.

@@ -41,6 +41,7 @@ pub mod reach;
 pub mod reference;
 pub mod removals;
 pub mod request_digest;
+pub mod reviews;
 pub mod revocations;
 pub mod rulesets;
 pub mod search;

@@ -9,6 +9,7 @@ export const settings = {
   "second-person": "Second person",
   openid: "Company accounts",
   tenants: "Tenants",
+  reviews: "Reviews",
   audit: "Audit log",
   erasure: "Erasure",
   retention: "Retention",

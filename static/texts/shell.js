@@ -5,6 +5,7 @@ export const navigation = {
   skip: "Skip to the content",
   label: "Views",
   now: "Now",
+  reviews: "Reviews",
   rules: "Rules",
   decisions: "Decisions",
   lists: "Lists",

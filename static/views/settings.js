@@ -11,6 +11,7 @@ const PARTS = [
   { name: "second-person", needs: "settings:read", load: () => import("./settings_second_person.js") },
   { name: "openid", needs: "settings:read", load: () => import("./settings_openid.js") },
   { name: "tenants", needs: "tenants:read", load: () => import("./settings_tenants.js") },
+  { name: "reviews", needs: "settings:read", load: () => import("./settings_reviews.js") },
   { name: "audit", needs: "audit:read", load: () => import("./settings_audit.js") },
   { name: "retention", needs: "settings:read", load: () => import("./settings_retention.js") },
   { name: "erasure", needs: "payments:erase", load: () => import("./settings_erasure.js") },

@@ -6,6 +6,7 @@
 
 mod openid;
 mod people;
+mod reviews;
 mod rules;
 
 use std::process::{Child, Command, Stdio};

@@ -342,11 +342,44 @@ async fn people(client: &mut DocumentedCaller, node: &Node) {
     let code = json!({"code": code_of(new["secret"].as_str().unwrap(), 0)});
     client.post("/me/second-factor/confirm", &code, 200).await;
     client.call(Method::DELETE, "/me/sessions", None, 204).await;
+    client.caller = machine.clone();
+    reviews(client, node).await;
     second_person(client, node, &machine).await;
     client.caller = machine.with_token(operator(node).await.access_token());
     client.post("/tenants", &json!({"name": "new-bank"}), 201).await;
     client.get("/tenants").await;
     client.caller = machine;
+}
+
+async fn reviews(client: &mut DocumentedCaller, node: &Node) {
+    let settings =
+        json!({"lease_min": 5, "expires_after_min": 60, "expires_to": "reject", "event_kinds": ["fraud"]});
+    client.call(Method::PUT, "/settings/reviews", Some(&settings), 200).await;
+    client.get("/settings/reviews").await;
+    let (_, paid) = client.caller.pay("for-review", &payment()).await;
+    let id = paid["id"].as_str().unwrap().to_owned();
+    client.post(&format!("/payments/{id}/events"), &json!({"kind": "fraud"}), 201).await;
+    for path in ["/reviews", "/reviews?state=open,claimed&cause=event", "/reviews/summary"] {
+        client.get(path).await;
+    }
+    let path = client.get("/reviews").await["items"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/reviews/{path}");
+    client.get(&path).await;
+    let claim = format!("{path}/claim");
+    client.call(Method::POST, &claim, None, 403).await;
+    create_user(&client.caller, "rita@example.com", &["reviewer"]).await;
+    let rita = sign_in(node, "acme", "rita@example.com").await;
+    client.caller = client.caller.with_token(rita.access_token());
+    client.call(Method::POST, &claim, None, 200).await;
+    client.call(Method::POST, &format!("{path}/hand-back"), None, 200).await;
+    let decision = json!({"outcome": "approve", "note": "The payer was called."});
+    for (body, status) in [(json!({}), 422), (decision.clone(), 200), (decision, 200)] {
+        client.post(&format!("{path}/decision"), &body, status).await;
+    }
+    client.call(Method::POST, &claim, None, 409).await;
+    client.get(&path).await;
+    client.get(&format!("/payments/{id}")).await;
+    client.get(&format!("/decisions/{id}")).await;
 }
 
 /// The client becomes a person who approves what the machine proposes.

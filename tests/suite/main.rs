@@ -59,6 +59,7 @@ mod rate_limits;
 mod replay;
 mod retention;
 mod retries;
+mod reviews;
 mod room_imports;
 mod rule_lifecycle;
 mod rule_reports;

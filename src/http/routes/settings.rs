@@ -5,4 +5,5 @@
 
 pub mod openid;
 pub mod retention;
+pub mod reviews;
 pub mod second_person;

@@ -114,7 +114,7 @@ async fn of_known(
     present.sort_unstable();
     if present != arrival.roles {
         let after = User { roles: arrival.roles.clone(), ..before.clone() };
-        store(connection, tenant, &before, &after, actor(arrival), arrival.now_ms).await?;
+        store(connection, tenant, &before, &after, actor(arrival).into(), arrival.now_ms).await?;
     }
     Ok(before.id)
 }
@@ -146,7 +146,7 @@ async fn link(
         .of_statement()?;
     let act = Act {
         at_ms: arrival.now_ms,
-        actor: actor(arrival),
+        actor: actor(arrival).into(),
         action: Action::UserLinked,
         subject: user.id.to_string(),
         before: user.openid_issuer.as_ref().map(|issuer| json!({ "issuer": issuer }).to_string()),
@@ -184,7 +184,7 @@ async fn create(
     .of_statement()?;
     let act = Act {
         at_ms: arrival.now_ms,
-        actor,
+        actor: actor.into(),
         action: Action::UserCreated,
         subject: arrival.id.to_string(),
         before: None,

@@ -57,6 +57,8 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "revocations",
         "proposals",
         "openid_settings",
+        "reviews",
+        "review_settings",
     ];
     for table in own_rows {
         let statement = seed_statement(table, tenant);
@@ -118,6 +120,8 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
         "openid_settings" => {
             format!("('{tenant}', 'https://a.example', 'c', null, 'groups', '[]', true, 'u', 0)")
         }
+        "reviews" => format!("('{tenant}', gen_random_uuid(), gen_random_uuid(), 0, 1, 'EUR')"),
+        "review_settings" => format!("('{tenant}', 15, null, null, '{{}}')"),
         "unchecked_fields" => format!("('{tenant}', gen_random_uuid()::text, 0)"),
         "tables" => format!(
             "('{tenant}', 'table-' || gen_random_uuid(), '', 'exact', 'text', '{{}}', '{{}}', 'u', 0, null, null)"

@@ -12,6 +12,7 @@ use crate::http::request::codecs::Percent;
 use crate::http::response::moment::Moment;
 use crate::http::routes::rulesets::deployments::{CanaryShape, GuardBody};
 use crate::http::routes::settings::openid::MappedRoleShape;
+use crate::http::routes::settings::reviews::ReviewSettingsBody;
 use crate::http::routes::users::RoleShape;
 
 /// The most entries of a list that are shown of a proposal.
@@ -115,6 +116,8 @@ pub struct ChangeShape {
     pub roles: Option<Vec<RoleShape>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reviews: Option<ReviewSettingsBody>,
     /// Absent if nobody can sign in by OpenID Connect any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub openid: Option<ProposedOpenidShape>,
@@ -205,6 +208,7 @@ impl From<Change> for ChangeShape {
             Change::Openid { settings } => {
                 Self { openid: settings.map(|settings| (*settings).into()), ..empty }
             }
+            Change::ReviewSettings { settings } => Self { reviews: Some(settings.into()), ..empty },
             Change::SecondPersonOff => empty,
         }
     }
