@@ -52,10 +52,10 @@ impl Reviews {
     pub async fn apply_settings(
         &self,
         tenant: TenantId,
-        authority: Authority,
+        actor: Authority,
         settings: ReviewSettings,
     ) -> Result<(), StorageError> {
-        settings::set(&self.app, tenant, settings, authority, self.world.now_ms()).await
+        settings::set(&self.app, tenant, settings, actor, self.world.now_ms()).await
     }
 
     fn reviewer(&self, tenant: TenantId, user: UserId) -> Reviewer {

@@ -1,5 +1,6 @@
 // What became of a review: who decided what, when and why.
 
+import { actor } from "../actors.js";
 import { badge, card, element, link, quiet, time } from "../elements.js";
 import { reviews as texts } from "../texts/reviews.js";
 
@@ -7,9 +8,9 @@ import { reviews as texts } from "../texts/reviews.js";
 export function conclusion(review) {
   if (!review.outcome) return null;
   const outcome = texts.outcomeName[review.outcome];
-  const words = review.state === "expired" ? texts.expiredTo(outcome) : texts.decidedBy(outcome, review.decided_by_name ?? review.decided_by);
+  const by = review.state === "expired" ? [texts.expired] : [texts.by, " ", actor(review.decided_by)];
   return element("div", { class: "notice" },
-    element("p", {}, badge(review.outcome, outcome), " ", words, " ", time(review.decided_at_ms)),
+    element("p", {}, badge(review.outcome, outcome), " ", ...by, " ", time(review.decided_at_ms)),
     review.note ? element("p", {}, `${texts.note}: ${review.note}`) : null);
 }
 

@@ -1,7 +1,8 @@
 // The selected review: its state, what a person can do with it, and the evidence of its decision.
 
+import { actor } from "../actors.js";
 import { get, post } from "../api.js";
-import { announce, badge, button, card, definitions, element, fill, link, money, mono, part, quiet, table, time } from "../elements.js";
+import { announce, badge, button, card, definitions, element, fill, link, money, part, quiet, table, time } from "../elements.js";
 import { evidence, othersCard } from "../decisions/evidence.js";
 import { can } from "../session.js";
 import { decision as decisionTexts } from "../texts/decisions.js";
@@ -81,7 +82,7 @@ export function selected({ id, signal, onChange, onDecided }) {
     leaseLine.show(review);
     fill(top,
       element("div", { class: "title" },
-        element("h2", {}, review.reference ?? texts.erased), element("span", {}, money(review.amount_minor, review.currency)),
+        element("h3", {}, review.reference ?? texts.erased), element("span", {}, money(review.amount_minor, review.currency)),
         badge(review.state, texts.stateName[review.state])),
       definitions([
         [texts.opened, time(review.opened_at_ms)],
@@ -115,7 +116,7 @@ export function selected({ id, signal, onChange, onDecided }) {
 
 const eventsOf = ({ events }) => (events.length
   ? card(texts.events, table(texts.events, [texts.event, texts.at, texts.actor, texts.eventNote].map((title) => ({ title })),
-    events.map((event) => [event.kind, time(event.at_ms), mono(event.actor), event.note ?? ""])))
+    events.map((event) => [event.kind, time(event.at_ms), actor(event.actor), event.note ?? ""])))
   : null);
 
 async function evidenceOf(payment, signal) {

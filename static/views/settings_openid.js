@@ -1,6 +1,6 @@
 // How people sign in with their company's accounts. A secret is only ever sent, never shown.
 
-import { get, post, put, remove } from "../api.js";
+import { get, isProposal, post, put, remove } from "../api.js";
 import { announce, button, card, checkbox, confirm, copyButton, definitions, element, empty, field, form, input, mono, newId, part, quiet, select, time } from "../elements.js";
 import { can } from "../session.js";
 import { openid as texts, people, settings } from "../texts/settings.js";
@@ -34,7 +34,7 @@ function reader({ settings: present, redirect_uri: redirect }) {
 function editor({ settings: present, redirect_uri: redirect, allowed_issuers: allowed }, refresh) {
   const fields = fieldsOf(present, allowed);
   const submit = async () => {
-    await put("/settings/openid", valuesOf(fields));
+    if (isProposal(await put("/settings/openid", valuesOf(fields)))) return;
     announce(settings.saved);
     await refresh();
   };
@@ -123,7 +123,7 @@ function inWords({ works, why, keys, scopes }) {
 
 async function removeAll(refresh) {
   if (!(await confirm(texts.removeTitle, texts.removeDetail, texts.remove))) return;
-  await remove("/settings/openid");
+  if (isProposal(await remove("/settings/openid"))) return;
   announce(settings.saved);
   await refresh();
 }

@@ -1,6 +1,6 @@
 // How the tenant reviews: how long a claim holds, when a review ends by itself, which events open one.
 
-import { get, put, withoutPart } from "../api.js";
+import { get, isProposal, put, withoutPart } from "../api.js";
 import { announce, card, definitions, field, form, input, part, select } from "../elements.js";
 import { can } from "../session.js";
 import { reviewSettings as texts } from "../texts/reviews.js";
@@ -41,11 +41,11 @@ function editor(found) {
     const expires = fields.expires_after_min.value().trim() !== "";
     const expires_after_min = expires ? minutes(fields.expires_after_min, EXPIRES_AFTER_MIN_MAX, texts.expiresAfterWrong) : undefined;
     if (lease_min === null || expires_after_min === null) return;
-    await put("/settings/reviews", {
+    const saved = await put("/settings/reviews", {
       lease_min, event_kinds: fields.event_kinds.value(),
       ...(expires ? { expires_after_min, expires_to: fields.expires_to.value() } : {}),
     });
-    announce(settings.saved);
+    if (!isProposal(saved)) announce(settings.saved);
   };
   return form(fields, settings.save, submit, { label: texts.title }).node;
 }

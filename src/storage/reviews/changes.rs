@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::settings;
 use super::{Claim, Conclusion, Review, StorageError, find};
+use crate::domain::actor::Actor;
 use crate::domain::audit::{Act, Action};
 use crate::domain::review::{ReviewId, ReviewOutcome};
 use crate::domain::tenant::TenantId;
@@ -26,7 +27,7 @@ pub struct Reviewer {
 
 impl Reviewer {
     fn actor(self) -> String {
-        format!("user:{}", self.user)
+        Actor::User(self.user).to_string()
     }
 }
 

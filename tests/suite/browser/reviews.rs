@@ -1,6 +1,5 @@
 //! The review queue, by keyboard, as a person who has signed in.
 
-use fantoccini::key::Key;
 use fantoccini::{Client, Locator};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -9,6 +8,11 @@ use super::{Driver, picture, wait_for_text};
 use crate::support::database::TestDatabase;
 use crate::support::people::{PASSWORD, create_user, sign_in};
 use crate::support::service::{Caller, Node, payment_with};
+
+/// Keys without a character, as WebDriver names them.
+const ENTER: &str = "\u{e007}";
+const ESCAPE: &str = "\u{e00c}";
+const CONTROL: &str = "\u{e009}";
 
 async fn keys(browser: &Client, keys: &str) {
     browser.active_element().await.expect("a focus").send_keys(keys).await.expect(keys);
@@ -21,7 +25,7 @@ async fn sign_in_page(browser: &Client, node: &Node, view: &str, email: &str) {
         let css = format!("#sign-in-form [name={name}]");
         browser.find(Locator::Css(&css)).await.expect(name).send_keys(text).await.unwrap();
     }
-    keys(browser, &String::from(Key::Enter)).await;
+    keys(browser, ENTER).await;
 }
 
 async fn open_view(browser: &Client, view: &str, title: &str) {
@@ -31,7 +35,8 @@ async fn open_view(browser: &Client, view: &str, title: &str) {
 
 /// A payment that waits, since the tenant has no rules.
 async fn waiting(caller: &Caller, reference: &str) -> String {
-    let (status, paid) = caller.pay(reference, &payment_with(&json!({"reference": reference}))).await;
+    let (status, paid) =
+        caller.pay(&reference.replace(' ', "-"), &payment_with(&json!({"reference": reference}))).await;
     assert_eq!((status, &paid["outcome"]), (StatusCode::CREATED, &json!("review")), "{paid}");
     paid["id"].as_str().unwrap().to_owned()
 }
@@ -49,17 +54,17 @@ async fn a_reviewer_works_through_the_queue_by_keyboard() {
     let [first, second] = [waiting(&caller, "first order").await, waiting(&caller, "second order").await];
     let browser = driver.browser().await;
     sign_in_page(&browser, &node, "reviews", "rita@example.com").await;
-    wait_for_text(&browser, "#review h2", "first order").await;
+    wait_for_text(&browser, "#review .title", "first order").await;
     wait_for_text(&browser, "#review", "Ann Jones").await;
     wait_for_text(&browser, ".queue", "second order").await;
     keys(&browser, "?").await;
     wait_for_text(&browser, "dialog", "hand back").await;
-    keys(&browser, &String::from(Key::Escape)).await;
+    keys(&browser, ESCAPE).await;
 
     keys(&browser, "j").await;
-    wait_for_text(&browser, "#review h2", "second order").await;
+    wait_for_text(&browser, "#review .title", "second order").await;
     keys(&browser, "k").await;
-    wait_for_text(&browser, "#review h2", "first order").await;
+    wait_for_text(&browser, "#review .title", "first order").await;
     keys(&browser, "c").await;
     wait_for_text(&browser, "#review .lease", "yours for").await;
     picture(&browser, "reviews").await;
@@ -71,12 +76,12 @@ async fn a_reviewer_works_through_the_queue_by_keyboard() {
     keys(&browser, "a").await;
     wait_for_text(&browser, ".note-form", "Approve this payment").await;
     keys(&browser, note).await;
-    keys(&browser, &String::from(Key::Escape)).await;
+    keys(&browser, ESCAPE).await;
     wait_for_text(&browser, "#review .lease", "yours for").await;
     keys(&browser, "a").await;
     wait_for_text(&browser, ".note-form", "Approve this payment").await;
-    keys(&browser, &(Key::Control + &String::from(Key::Enter))).await;
-    wait_for_text(&browser, "#review h2", "second order").await;
+    keys(&browser, &format!("{CONTROL}{ENTER}")).await;
+    wait_for_text(&browser, "#review .title", "second order").await;
     let (_, decided) = rob.get(&format!("/reviews/{first}")).await;
     assert_eq!((&decided["outcome"], &decided["note"]), (&json!("approve"), &json!(note)), "{decided}");
 
@@ -114,7 +119,7 @@ async fn an_administrator_sets_how_reviews_work() {
     let lease = browser.find(Locator::XPath("//form//input")).await.unwrap();
     lease.clear().await.unwrap();
     lease.send_keys("0").await.unwrap();
-    keys(&browser, &String::from(Key::Enter)).await;
+    keys(&browser, ENTER).await;
     wait_for_text(&browser, "form", "Expected a whole number of minutes").await;
     lease.clear().await.unwrap();
     lease.send_keys("20").await.unwrap();
