@@ -85,6 +85,7 @@ export const reviews = {
   waitingClaimed: "claimed",
   waitingOldest: "the oldest",
   waitingDecided: "decided today",
+  waitingProposals: "proposals to approve",
 };
 
 export const reviewSettings = {
