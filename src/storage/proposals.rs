@@ -13,6 +13,7 @@ use super::columns::{bigint, ms, named};
 use super::pool::{AppPool, SystemPool};
 use super::query_error::OfStatement;
 use super::{StorageError, audit};
+use crate::domain::actor::Actor;
 use crate::domain::audit::{Act, Action, Approval, Authority};
 use crate::domain::proposal::{Change, OPEN_PROPOSALS_MAX, Proposal, ProposalEnd, ProposalId, ProposalState};
 use crate::domain::tenant::{ClientId, TenantId};
@@ -260,7 +261,8 @@ pub async fn list(
     .await
 }
 
-/// Whether this person made the client, or one of its secrets, and so may act as the client.
+/// Whether this person made the client, or one of its secrets, and so may act as the client. A client
+/// may have made another.
 pub async fn has_made_secret_of(
     app: &AppPool,
     tenant: TenantId,
@@ -270,16 +272,21 @@ pub async fn has_made_secret_of(
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             let found = sqlx::query_scalar(
-                "select exists (
-                     select from audit_events
-                     where tenant_id = $1 and actor = $2 and action in ($3, $4) and subject = $5
-                 )",
+                "with recursive made as (
+                     select actor, 'client:' || subject as client from audit_events
+                     where tenant_id = $1 and action in ($2, $3)
+                 ), makers as (
+                     select actor from made where client = $4
+                     union
+                     select made.actor from makers join made on made.client = makers.actor
+                 )
+                 select exists (select from makers where actor = $5)",
             )
             .bind(tenant.0)
-            .bind(actor)
             .bind(Action::ClientCreated.name())
             .bind(Action::ClientSecretReplaced.name())
-            .bind(client.to_string())
+            .bind(Actor::Client(client).to_string())
+            .bind(actor)
             .fetch_one(connection)
             .await?;
             Ok(found)

@@ -36,6 +36,8 @@ pub enum ActivateTableError {
     AlreadyActive,
     #[error("there is no version before the current one")]
     NothingBefore,
+    #[error("the version was never valid")]
+    NeverValid,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -45,7 +47,8 @@ pub enum TableActivationRequest {
     Activate {
         version: i32,
     },
-    /// To the version with the next lower number, or to `version`.
+    /// To the version with the next lower number, or to `version`. Only to one that was valid before:
+    /// who rolls back needs nobody else.
     RollBack {
         version: Option<i32>,
     },
@@ -84,13 +87,18 @@ pub async fn activate(
             let version = match request {
                 TableActivationRequest::Activate { version }
                 | TableActivationRequest::RollBack { version: Some(version) } => version,
-                // Versions are numbered without gaps.
-                TableActivationRequest::RollBack { version: None } => current
-                    .map(|current| current - 1)
-                    .filter(|before| *before > 0)
-                    .ok_or(ActivateTableError::NothingBefore)?,
+                TableActivationRequest::RollBack { version: None } => {
+                    let before = valid_before(connection, tenant, &table, current.unwrap_or(0)).await?;
+                    before.ok_or(ActivateTableError::NothingBefore)?
+                }
             };
             check_exists(connection, tenant, &table, version).await?;
+            let is_return = matches!(request, TableActivationRequest::RollBack { .. });
+            if is_return
+                && valid_before(connection, tenant, &table, version.saturating_add(1)).await? != Some(version)
+            {
+                return Err(ActivateTableError::NeverValid);
+            }
             if current == Some(version) {
                 return Err(ActivateTableError::AlreadyActive);
             }
@@ -127,6 +135,20 @@ fn act_of(activation: &TableActivation, before: Option<i32>, actor: Authority) -
         before: before.map(|version| json!({"version": version}).to_string()),
         after: Some(after.to_string()),
     }
+}
+
+/// The highest version below this one that was ever valid.
+async fn valid_before(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    table: &TableName,
+    below: i32,
+) -> Result<Option<i32>, StorageError> {
+    let statement = "select max(version) from table_activations
+                     where tenant_id = $1 and table_name = $2 and version < $3";
+    let version =
+        sqlx::query_scalar(statement).bind(tenant.0).bind(table.as_str()).bind(below).fetch_one(connection);
+    Ok(version.await?)
 }
 
 async fn check_open(

@@ -165,6 +165,13 @@ async fn every_change_that_decides_about_payments_is_proposed() {
     assert_eq!(bob.get("/tables/bins/activations").await.1["items"], json!([]));
     assert_eq!(approve(bob, &upload).await.0, StatusCode::OK);
     assert_eq!(bob.get("/tables/bins/activations").await.1["items"][0]["version"], 1);
+    // Rolling back leads to what was valid before, and to nothing else.
+    let upload = ann.request(Method::POST, "/tables/bins/versions").header("Content-Type", "text/csv");
+    proposal(send(upload.body("key,issuer\na,Eve's Bank\n")).await);
+    for path in ["/tables/bins/rollback", "/tables/bins/rollback?version=2"] {
+        let (status, problem) = ann.send(Method::POST, path, &json!({})).await;
+        assert_eq!((status, kind(&problem)), (StatusCode::CONFLICT, "conflict"), "{path}");
+    }
     let closing = people.propose(Method::DELETE, "/tables/bins", &json!({})).await;
     assert_eq!(approve(bob, &closing).await.0, StatusCode::OK);
 
@@ -221,6 +228,19 @@ async fn nobody_becomes_the_second_person_of_their_own_proposal() {
         bob.send(Method::POST, &format!("/clients/{id}/secret"), &json!({"overlap_s": 0})).await;
     assert_eq!(status, StatusCode::OK, "{renewed}");
     assert_eq!(approve(bob, &proposed).await.0, StatusCode::FORBIDDEN, "Bob has a secret of the client now");
+
+    // By a client of that client.
+    let parent = json!({"name": "parent", "scopes": ["clients:write", "rulesets:write", "rulesets:read"]});
+    let (_, parent) = ann.send(Method::POST, "/clients", &parent).await;
+    let id = parent["client"]["id"].as_str().expect("an id");
+    let parent = Caller::sign_in(&node.url, id, &secret(&parent)).await;
+    let child = json!({"name": "child", "scopes": ["rulesets:write", "rulesets:read"]});
+    let (_, child) = parent.post("/clients", &child).await;
+    let id = child["client"]["id"].as_str().expect("an id");
+    let child = Caller::sign_in(&node.url, id, &secret(&child)).await;
+    let by_child = proposal(child.post(ACTIVATIONS, &json!({"revision": revision})).await);
+    assert_eq!(approve(ann, &by_child).await.0, StatusCode::FORBIDDEN, "Ann's client made the client");
+    assert_eq!(approve(bob, &by_child).await.0, StatusCode::OK);
 
     // By another administrator whom one makes, enables or takes over.
     let eve = json!({"email": "eve@example.com", "display_name": "Eve", "roles": ["admin"]});

@@ -127,6 +127,10 @@ impl From<ActivateTableError> for Problem {
             ActivateTableError::AlreadyActive => {
                 Self::new(ProblemKind::Conflict, "The version is already the active one.")
             }
+            ActivateTableError::NeverValid => {
+                let detail = "The version was never valid. Activate it instead.";
+                Self::new(ProblemKind::Conflict, detail)
+            }
             ActivateTableError::NothingBefore => {
                 Self::new(ProblemKind::Conflict, "There is no version before the active one.")
             }
