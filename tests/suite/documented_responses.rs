@@ -389,8 +389,11 @@ async fn second_person(client: &mut DocumentedCaller, node: &Node, machine: &Cal
     let settings = |needed: bool| Some(json!({ "needed": needed }));
     let path = "/settings/second-person";
     client.call(Method::PUT, path, settings(true).as_ref(), 409).await;
-    create_user(machine, "cleo@example.com", &["admin"]).await;
+    let cleo = create_user(machine, "cleo@example.com", &["admin"]).await;
     client.call(Method::PUT, path, settings(true).as_ref(), 200).await;
+    for removed in ["/settings/openid", "/tables/rates", &format!("/users/{cleo}/second-factor")] {
+        client.call(Method::DELETE, removed, None, 202).await;
+    }
     let close = client.call(Method::DELETE, "/lists/friends", None, 202).await;
     let entry = json!({"value": "Zoe", "reason": "known"});
     client.post("/lists/friends/entries", &entry, 202).await;
