@@ -146,8 +146,12 @@ impl Proposals {
         let actor = Authority::approved(proposal.proposed_by.clone(), approval.clone());
         let link = self.apply(approver, proposal.change, actor).await?;
         let decided = proposals::get(&self.app, approver.tenant, id).await?.ok_or(ProposalError::Unknown)?;
-        if decided.end.is_some() {
-            return Ok(Approved { proposal: decided, link });
+        match &decided.end {
+            Some(end) if end.decided_by == approval.approved_by => {
+                return Ok(Approved { proposal: decided, link });
+            }
+            Some(end) => return Err(ProposalError::Decided(end.state)),
+            None => {}
         }
         // The state was as proposed already, so there was nothing to record.
         proposals::approve_without_effect(&self.app, approver.tenant, approval, self.world.now_ms()).await?;

@@ -163,6 +163,7 @@ async fn state_of(services: &Services, tenant: TenantId) -> Result<ApiResponse, 
 
 /// Returns how people sign in by OpenID Connect.
 #[utoipa::path(
+    operation_id = "openid",
     tag = "settings",
     responses((status = 200, body = OpenidStateShape), CommonProblems),
     security(("oauth" = ["settings:read"]))
@@ -176,6 +177,7 @@ pub async fn read(caller: Caller<SettingsRead>, services: &ServiceState) -> Resu
 ///
 /// Passwords can be switched off once somebody who may change users has signed in by the provider.
 #[utoipa::path(
+    operation_id = "set_openid",
     tag = "settings",
     request_body(content = OpenidSettingsBody, content_type = "application/json"),
     responses(
@@ -211,6 +213,7 @@ pub async fn change(
 
 /// Ends sign-in by OpenID Connect. Passwords work again.
 #[utoipa::path(
+    operation_id = "remove_openid",
     tag = "settings",
     responses(
         (status = 204, description = "Removed"),
@@ -230,6 +233,7 @@ pub async fn remove(caller: Caller<SettingsWrite>, services: &ServiceState) -> R
 
 /// Asks a provider for what it publishes, and says what was found.
 #[utoipa::path(
+    operation_id = "test_openid",
     tag = "settings",
     request_body(content = OpenidTestBody, content_type = "application/json"),
     responses((status = 200, body = OpenidTestShape), CreateProblems),

@@ -102,6 +102,7 @@ impl From<RecordedRemoval> for RemovalShape {
 
 /// Returns how long decisions are kept.
 #[utoipa::path(
+    operation_id = "retention",
     tag = "settings",
     responses((status = 200, body = RetentionShape), CommonProblems),
     security(("oauth" = ["settings:read"]))
@@ -116,6 +117,7 @@ pub async fn setting(caller: Caller<SettingsRead>, services: &ServiceState) -> R
 ///
 /// What is older is removed for good, within minutes, month by month. Each month leaves a signed record.
 #[utoipa::path(
+    operation_id = "set_retention",
     tag = "settings",
     request_body(content = RetentionBody, content_type = "application/json"),
     responses(
@@ -143,6 +145,7 @@ pub async fn change(
 
 /// Returns what keeping so many months would remove. Nothing changes.
 #[utoipa::path(
+    operation_id = "preview_retention",
     tag = "settings",
     params((
         "months_kept" = Option<u16>, Query, minimum = 1, maximum = 1200,
@@ -180,6 +183,7 @@ pub async fn preview(
 
 /// Lists the months of which decisions were removed, the latest first.
 #[utoipa::path(
+    operation_id = "removals",
     tag = "settings",
     params(
         ("limit" = Option<u32>, Query, description = "Page size, 1 to 200. Default: 50"),

@@ -73,6 +73,7 @@ impl From<ReviewSettingsBody> for ReviewSettings {
 
 /// Returns how the tenant reviews.
 #[utoipa::path(
+    operation_id = "reviews",
     tag = "settings",
     responses((status = 200, body = ReviewSettingsBody), CommonProblems),
     security(("oauth" = ["settings:read"]))
@@ -85,6 +86,7 @@ pub async fn read(caller: Caller<SettingsRead>, services: &ServiceState) -> Resu
 
 /// Replaces how the tenant reviews. Members that are absent get their defaults.
 #[utoipa::path(
+    operation_id = "set_reviews",
     tag = "settings",
     request_body(content = ReviewSettingsBody, content_type = "application/json"),
     responses(
