@@ -84,7 +84,7 @@ async fn open_as(browser: &Client, node: &Node, caller: &Caller, view: &str) {
 }
 
 /// Types into the control with a label.
-async fn type_into(browser: &Client, label: &str, text: &str) {
+pub(super) async fn type_into(browser: &Client, label: &str, text: &str) {
     let script = "return [...document.querySelectorAll('label')]
         .find((label) => label.textContent.replace(' *', '') === arguments[0]).htmlFor";
     let id = browser.execute(script, vec![json!(label)]).await.unwrap();
@@ -93,7 +93,7 @@ async fn type_into(browser: &Client, label: &str, text: &str) {
     control.send_keys(text).await.unwrap();
 }
 
-async fn press(browser: &Client, within: &str, text: &str) {
+pub(super) async fn press(browser: &Client, within: &str, text: &str) {
     let path = format!("//{within}//*[self::button or self::a][normalize-space(.)='{text}']");
     browser.wait().for_element(Locator::XPath(&path)).await.expect(text).click().await.expect(text);
 }
