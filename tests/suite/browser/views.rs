@@ -102,6 +102,7 @@ pub async fn show(window: &Window, view: &View) {
 pub async fn show_address(window: &Window, address: &str, shows: &str) {
     let leave = "document.querySelector('main').firstElementChild?.setAttribute('data-left', '');
         for (const one of document.querySelectorAll('.announcement')) one.remove();
+        if (location.hash === arguments[0]) window.dispatchEvent(new HashChangeEvent('hashchange'));
         location.hash = arguments[0];";
     window.run(leave, vec![json!(format!("#/{address}"))]).await;
     loaded(window, address, shows).await;
