@@ -80,7 +80,7 @@ export async function showAddress() {
 }
 
 // What a view is told: `parameters` and `query` of its address, `signal`, aborted when the view is left,
-// `setQuery(object)`, which changes the address without showing the view again, and `refresh()`.
+// `setQuery(object, {replace})`, which changes the address without showing the view again, and `refresh()`.
 async function viewOf({ route, parameters }, query, signal) {
   const context = { parameters, query, signal, setQuery, refresh: showAddress };
   try {
@@ -93,8 +93,10 @@ async function viewOf({ route, parameters }, query, signal) {
   }
 }
 
-function setQuery(values) {
+function setQuery(values, { replace = false } = {}) {
   const query = new URLSearchParams(Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== ""));
   const { path } = address();
-  history.pushState(null, "", `#/${path}${query.size ? `?${query}` : ""}`);
+  const hash = `#/${path}${query.size ? `?${query}` : ""}`;
+  if (replace) history.replaceState(null, "", hash);
+  else history.pushState(null, "", hash);
 }

@@ -6,6 +6,7 @@ import { navigation as texts } from "./texts/shell.js";
 
 export const ROUTES = [
   { path: "now", load: () => import("./views/now.js"), needs: "decisions:read", title: texts.now },
+  { path: "reviews", load: () => import("./views/reviews.js"), needs: "reviews:read", title: texts.reviews },
   { path: "rules", load: () => import("./views/rules.js"), needs: "rulesets:read", title: texts.rules },
   { path: "rules/revisions/:number", load: () => import("./views/revision.js"), needs: "rulesets:read" },
   { path: "rules/revisions", load: () => import("./views/rules_revisions.js"), needs: "rulesets:read" },

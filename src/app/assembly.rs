@@ -34,6 +34,8 @@ use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
 use crate::decisions::retention::Retention;
+use crate::decisions::review_expiry::ReviewExpiry;
+use crate::decisions::reviews::Reviews;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::search_index::SearchIndex;
 use crate::decisions::shadow::ShadowRuns;
@@ -158,6 +160,11 @@ pub(super) async fn assemble(
         retention: Arc::new(Retention::new(
             databases.system.clone(),
             checkpoints.clone(),
+            world.clone(),
+            &journal::node_name(),
+        )),
+        review_expiry: Arc::new(ReviewExpiry::new(
+            databases.system.clone(),
             world.clone(),
             &journal::node_name(),
         )),
@@ -344,6 +351,7 @@ fn services(
     let TokenParts { tokens, revocations, issuer, .. } = token_parts;
     let people =
         people_parts(settings, databases, world, root, tokens.clone(), revocations.clone(), issuer.clone())?;
+    let reviews = Arc::new(Reviews { app: app.clone(), world: world.clone() });
     Ok(Services {
         submissions: Arc::new(submissions(base, rules, decisions)?),
         rulesets: rulesets.clone(),
@@ -361,6 +369,7 @@ fn services(
         search: decisions.search.clone(),
         quarantines: decisions.quarantines.clone(),
         card_checks: decisions.card_checks.clone(),
+        reviews: reviews.clone(),
         tables: Tables::new(app.clone(), world.clone(), quotas(settings).tables),
         app: app.clone(),
         hasher: people.hasher,
@@ -370,10 +379,13 @@ fn services(
             app: app.clone(),
             system: databases.system.clone(),
             rulesets: rulesets.clone(),
+            reviews,
             users: people.users.clone(),
+            openid: people.openid.clone(),
             list_entries_max: quotas(settings).list_entries_max,
             world: world.clone(),
         },
+        openid: people.openid,
         users: people.users,
         clients: people.clients,
         tenants: people.tenants,

@@ -25,6 +25,7 @@ use crate::decisions::nodes::Nodes;
 use crate::decisions::plugins::Plugins;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::retention::Retention;
+use crate::decisions::review_expiry::ReviewExpiry;
 use crate::decisions::search_index::SearchIndex;
 use crate::decisions::uploads::Uploads;
 use crate::domain::decision::EvidenceVersion;
@@ -56,6 +57,9 @@ const LOAD_LISTS_EVERY: Duration = Duration::from_millis(100);
 const REVOCATIONS_EVERY: Duration = Duration::from_millis(300);
 /// Can be long, since few are stored.
 const PEOPLE_EVERY: Duration = Duration::from_secs(600);
+/// Reviews expire within about this time of when they are due.
+const REVIEWS_EXPIRE_EVERY: Duration = Duration::from_secs(2);
+const REVIEWS_MEASURED_EVERY: Duration = Duration::from_secs(10);
 const QUARANTINES_EVERY: Duration = ACTIVATIONS_EVERY;
 /// A changed setting takes effect on all nodes within about this time.
 const CARD_CHECKS_EVERY: Duration = ACTIVATIONS_EVERY;
@@ -90,6 +94,7 @@ pub struct BackgroundParts {
     pub backtests: Arc<Backtests>,
     pub backfill: Arc<AggregateBackfill>,
     pub retention: Arc<Retention>,
+    pub review_expiry: Arc<ReviewExpiry>,
     pub search: Arc<SearchIndex>,
     pub keys: SigningKeys,
     pub tokens: Arc<AccessTokens>,
@@ -161,6 +166,12 @@ impl Background {
         );
         background.repeat(LOAD_LISTS_EVERY, work.clone(), "loading lists", |work| async move {
             work.reference.load_lists().await.map_err(|error| error.to_string())
+        });
+        background.repeat(REVIEWS_EXPIRE_EVERY, work.clone(), "ending old reviews", |work| async move {
+            work.review_expiry.expire_due().await.map_err(|error| error.to_string())
+        });
+        background.repeat(REVIEWS_MEASURED_EVERY, work.clone(), "measuring reviews", |work| async move {
+            work.review_expiry.measure().await.map_err(|error| error.to_string())
         });
         background.repeat(
             WINDOWS_EVERY,

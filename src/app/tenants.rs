@@ -19,7 +19,7 @@ use crate::domain::user::OPERATORS_NAME;
 use crate::storage::databases::Databases;
 use crate::storage::erasures::{EraseError, Erasure, NewErasure};
 use crate::storage::pool::SystemPool;
-use crate::storage::{StorageError, card_checks, clients, erasures, proposals, tenants};
+use crate::storage::{StorageError, card_checks, clients, erasures, openid, proposals, tenants};
 use crate::world::{OsRandomness, SystemClock};
 
 #[derive(Debug, Error)]
@@ -137,6 +137,12 @@ pub async fn need_no_second_person(
     let tenant = tenant_of(system, tenant).await?;
     let now_ms = SystemClock.now_ms();
     Ok(proposals::set_second_person(system, tenant, false, actor.into(), now_ms).await?)
+}
+
+/// Switches the passwords of a tenant's people on again. Returns whether that changed anything.
+pub async fn allow_passwords(databases: &Databases, tenant: &str, actor: &str) -> Result<bool, TenantError> {
+    let tenant = tenant_of(&databases.system, tenant).await?;
+    Ok(openid::allow_passwords(&databases.app, tenant, actor.into(), SystemClock.now_ms()).await?)
 }
 
 pub async fn create_tenant(

@@ -17,6 +17,7 @@ mod form;
 pub mod oauth;
 pub mod one_time_link;
 pub mod one_time_password;
+pub mod openid_flow;
 pub mod password;
 pub mod recovery_code;
 pub mod refresh_token;

@@ -48,6 +48,10 @@ pub enum Purpose {
     RefreshTokens,
     /// The encryption of users' one-time password secrets in the database.
     SecondFactors,
+    /// The encryption of the secrets with which tenants are clients of OpenID Connect providers.
+    OpenidSecrets,
+    /// The encryption of cookies of sign-ins that are under way at a provider.
+    OpenidFlows,
 }
 
 impl Purpose {
@@ -61,6 +65,8 @@ impl Purpose {
             Self::RequestHashes => b"request-hashes",
             Self::RefreshTokens => b"refresh-tokens",
             Self::SecondFactors => b"second-factors",
+            Self::OpenidSecrets => b"openid-secrets",
+            Self::OpenidFlows => b"openid-flows",
         }
     }
 }

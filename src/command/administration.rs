@@ -1,5 +1,5 @@
-//! The commands `migrate`, those of tenants, `erase`,
-//! `client create`, `client new-secret` and those of users, which operators run on the database
+//! The commands `migrate`, those of tenants, `erase`, `client create`, `client new-secret` and those
+//! of users, which operators run on the database
 //! itself.
 //!
 //! A server may run at the same time. A secret must be printed only once and never be logged.
@@ -125,6 +125,19 @@ pub async fn one_person(config: Config, tenant: String) -> Result<ExitCode, Fail
         match tenants::need_no_second_person(&pools.system, &tenant, ACTOR).await? {
             true => print_result!("From now on, changes of {tenant} need one person."),
             false => print_result!("Changes of {tenant} needed one person before, too."),
+        }
+        Ok(())
+    })
+    .await
+}
+
+pub async fn allow_passwords(config: Config, tenant: String) -> Result<ExitCode, Failure> {
+    on_database(config, async |pools| {
+        if tenants::allow_passwords(pools, &tenant, ACTOR).await? {
+            print_result!("The people of {tenant} may sign in with passwords again.");
+            print_result!("For whoever has none: tollgate user password-link");
+        } else {
+            print_result!("The people of {tenant} may sign in with passwords already.");
         }
         Ok(())
     })

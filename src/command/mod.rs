@@ -140,6 +140,15 @@ enum TenantCommand {
         #[arg(long)]
         tenant: String,
     },
+    /// Let the people of a tenant sign in with passwords again.
+    ///
+    /// For a tenant that had switched passwords off and whose provider of OpenID Connect lets nobody
+    /// in any more.
+    AllowPasswords {
+        /// Name of the tenant.
+        #[arg(long)]
+        tenant: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -296,6 +305,9 @@ pub fn run() -> ExitCode {
         }
         Command::Tenant(TenantCommand::OnePerson { tenant }) => {
             with_config(|config| administration::one_person(config, tenant))
+        }
+        Command::Tenant(TenantCommand::AllowPasswords { tenant }) => {
+            with_config(|config| administration::allow_passwords(config, tenant))
         }
         Command::Client(ClientCommand::Create { tenant, name, scopes, requests_per_s }) => {
             with_config(|config| administration::create_client(config, tenant, name, scopes, requests_per_s))

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::SettingRange;
 use crate::domain::decision::EvidenceVersion;
+use crate::domain::openid::IssuerAddress;
 use crate::domain::quotas::TableQuotas;
 use crate::domain::table::ROWS_MAX;
 use crate::domain::tenant::REQUESTS_PER_S_MAX;
@@ -49,6 +50,9 @@ pub struct NodeSettings {
     pub audience: String,
     pub cors: CorsSettings,
     pub access_token_lifetime_s: u64,
+    /// Providers of OpenID Connect to which this server may connect: issuers, or origins for all their
+    /// issuers. None by default.
+    pub openid_issuers: Vec<IssuerAddress>,
     /// A person's session ends if it is not used for this long.
     pub session_idle_max_s: u64,
     /// A person's session ends after this long in any case.
@@ -132,6 +136,7 @@ impl Default for NodeSettings {
             audience: "tollgate".into(),
             cors: CorsSettings::default(),
             access_token_lifetime_s: 600,
+            openid_issuers: Vec::new(),
             session_idle_max_s: 8 * 3_600,
             session_max_s: 24 * 3_600,
             deadline_ms: 3_000,

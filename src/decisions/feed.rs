@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::domain::audit::AuditEvent;
+use crate::domain::audit::{Action, AuditEvent};
 use crate::domain::payment::PaymentId;
 use crate::domain::tenant::TenantId;
 use crate::storage::audit::{self, AuditFilter};
@@ -27,7 +27,8 @@ const CLOCKS_DIFFER_MAX: Duration = Duration::from_millis(500);
 pub struct FeedPosition {
     /// A decision that was sent, or the first id of the moment when the feed was opened.
     pub decision: Uuid,
-    /// Of the last act. `None` if the client may not see acts.
+    /// Of the last act that was read, whether the client may see it or not. `None` in positions of
+    /// the release before, for clients that may not see acts.
     pub sequence: Option<i64>,
 }
 
@@ -47,6 +48,8 @@ pub fn stored_within(submission_deadline: Duration) -> Duration {
 pub enum FeedItem {
     Decision(NewDecision),
     Act(AuditEvent),
+    /// The act that ended a review, for everyone who may see decisions.
+    Review(AuditEvent),
 }
 
 /// A decision or an act, and where to resume after it.
@@ -96,12 +99,13 @@ impl Feed {
             Some(_) => Vec::new(),
         };
         let sequence = match from.and_then(|from| from.sequence) {
-            _ if !follower.sees_acts => None,
-            Some(sequence) => Some(sequence),
-            None => Some(last_act(&follower).await?),
+            Some(sequence) => sequence,
+            None => last_act(&follower).await?,
         };
-        let position =
-            FeedPosition { decision: from.map_or(first_id(now_ms), |from| from.decision), sequence };
+        let position = FeedPosition {
+            decision: from.map_or(first_id(now_ms), |from| from.decision),
+            sequence: Some(sequence),
+        };
         let known = known.into_iter().collect();
         Ok(Self { follower, window_ms, settled, known, position, behind: from.is_some() })
     }
@@ -121,10 +125,7 @@ impl Feed {
         let (app, tenant) = (self.follower.app.clone(), self.follower.tenant);
         let known = self.known.iter().copied().collect();
         let decided = decisions::since(&app, tenant, PaymentId(self.settled), known, READ_MAX).await?;
-        let acts = match self.position.sequence {
-            Some(sequence) => audit::since(&app, tenant, sequence, READ_MAX).await?,
-            None => Vec::new(),
-        };
+        let acts = audit::since(&app, tenant, self.position.sequence.unwrap_or_default(), READ_MAX).await?;
         let more = |count: usize| count >= READ_MAX as usize;
         self.behind = more(decided.len()) || more(acts.len());
         self.settle(now_ms, &decided);
@@ -134,10 +135,23 @@ impl Feed {
             events.push(FeedEvent { position: self.position, news: FeedItem::Decision(decision) });
         }
         for act in acts {
-            self.position.sequence = Some(act.sequence);
-            events.push(FeedEvent { position: self.position, news: FeedItem::Act(act) });
+            self.add_act(act, &mut events);
         }
         Ok(events)
+    }
+
+    /// Whoever resumes between the two events of an act gets both again.
+    fn add_act(&mut self, act: AuditEvent, events: &mut Vec<FeedEvent>) {
+        let before = self.position;
+        self.position.sequence = Some(act.sequence);
+        let sees_acts = self.follower.sees_acts;
+        if matches!(act.act.action, Action::ReviewDecided | Action::ReviewExpired) {
+            let position = if sees_acts { before } else { self.position };
+            events.push(FeedEvent { position, news: FeedItem::Review(act.clone()) });
+        }
+        if sees_acts {
+            events.push(FeedEvent { position: self.position, news: FeedItem::Act(act) });
+        }
     }
 
     /// Remembers the decisions that were read, and forgets those that no later read can return.

@@ -27,6 +27,8 @@ pub mod quarantine;
 pub mod query_checks;
 pub mod replay;
 pub mod retention;
+pub mod review_expiry;
+pub mod reviews;
 pub mod rulesets;
 pub mod runnable_ruleset;
 pub mod search_index;

@@ -91,10 +91,15 @@ pub enum Action {
     ProposalDeclined,
     ProposalWithdrawn,
     SecondPersonChanged,
+    UserLinked,
+    OpenidChanged,
+    ReviewDecided,
+    ReviewExpired,
+    ReviewSettingsChanged,
 }
 
 impl Action {
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 49] = [
         Self::TenantCreated,
         Self::ClientCreated,
         Self::PluginUploaded,
@@ -139,6 +144,11 @@ impl Action {
         Self::ProposalDeclined,
         Self::ProposalWithdrawn,
         Self::SecondPersonChanged,
+        Self::UserLinked,
+        Self::OpenidChanged,
+        Self::ReviewDecided,
+        Self::ReviewExpired,
+        Self::ReviewSettingsChanged,
     ];
 
     pub fn name(self) -> &'static str {
@@ -187,6 +197,11 @@ impl Action {
             Self::ProposalDeclined => "proposal.declined",
             Self::ProposalWithdrawn => "proposal.withdrawn",
             Self::SecondPersonChanged => "second_person.changed",
+            Self::UserLinked => "user.linked",
+            Self::OpenidChanged => "openid.changed",
+            Self::ReviewDecided => "review.decided",
+            Self::ReviewExpired => "review.expired",
+            Self::ReviewSettingsChanged => "review_settings.changed",
         }
     }
 

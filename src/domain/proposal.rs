@@ -7,8 +7,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::openid::OpenidSettings;
 use super::payment::PaymentId;
 use super::retention::RetentionMonths;
+use super::review::ReviewSettings;
 use super::ruleset::DecisionPoint;
 use super::tenant::Scope;
 use super::user::{Role, UserId};
@@ -86,6 +88,13 @@ pub enum Change {
         user: UserId,
         email: String,
     },
+    /// How people sign in with their company's accounts. Without settings, they cannot.
+    Openid {
+        settings: Option<Box<OpenidSettings>>,
+    },
+    ReviewSettings {
+        settings: ReviewSettings,
+    },
     /// From then on, one person is enough.
     SecondPersonOff,
 }
@@ -122,7 +131,10 @@ impl Change {
             | Self::TableActivation { .. }
             | Self::TableClosed { .. } => Scope::ListsWrite,
             Self::Erasure { .. } => Scope::PaymentsErase,
-            Self::Retention { .. } | Self::SecondPersonOff => Scope::SettingsWrite,
+            Self::Retention { .. }
+            | Self::Openid { .. }
+            | Self::ReviewSettings { .. }
+            | Self::SecondPersonOff => Scope::SettingsWrite,
             Self::User { .. } | Self::PasswordLink { .. } | Self::SecondFactorRemoved { .. } => {
                 Scope::UsersWrite
             }
@@ -155,6 +167,8 @@ impl Change {
             Self::User { .. } => "user",
             Self::PasswordLink { .. } => "password_link",
             Self::SecondFactorRemoved { .. } => "second_factor_removed",
+            Self::Openid { .. } => "openid",
+            Self::ReviewSettings { .. } => "review_settings",
             Self::SecondPersonOff => "second_person_off",
         }
     }

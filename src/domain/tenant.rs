@@ -112,10 +112,10 @@ impl Scope {
         Self::ALL.into_iter().find(|scope| scope.name() == name)
     }
 
-    /// What a client may do if nothing else is said: work with payments and rules, but not give
-    /// access to others.
+    /// What a client may do if nothing else is said: work with payments and rules, but neither give
+    /// access to others nor decide in place of a person.
     pub fn of_clients_by_default() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|scope| !scope.gives_access())
+        Self::ALL.into_iter().filter(|scope| !scope.gives_access() && *scope != Self::ReviewsWrite)
     }
 
     fn gives_access(self) -> bool {

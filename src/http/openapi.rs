@@ -23,8 +23,9 @@ use crate::http::openapi::finish::finish;
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::ProblemBody;
 use crate::http::routes::{
-    actors, audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, operations,
-    payments, plugins, problem_pages, proposals, rulesets, session, settings, tables, tenants, users,
+    actors, audit, backtests, checkpoints, clients, decisions, feed, index, lists, me, oauth, openid,
+    operations, payments, plugins, problem_pages, proposals, reviews, rulesets, session, settings, tables,
+    tenants, users,
 };
 
 #[derive(OpenApi)]
@@ -48,6 +49,8 @@ use crate::http::routes::{
         session::renew,
         session::end,
         session::set_password,
+        openid::start,
+        openid::finish,
         operations::health,
         operations::ready,
         operations::metrics,
@@ -56,7 +59,7 @@ use crate::http::routes::{
         problem_pages::one,
     ),
     nest((path = "/api/v1", api = Version1)),
-    components(schemas(ProblemBody<'static>, feed::DecisionEventShape)),
+    components(schemas(ProblemBody<'static>, feed::DecisionEventShape, feed::ReviewEventShape)),
     modifiers(&Security, &Descriptions, &OperationIds)
 )]
 struct Document;
@@ -74,6 +77,14 @@ struct Document;
     decisions::erasure::erase,
     decisions::diagnoses::one,
     checkpoints::latest,
+    reviews::list,
+    reviews::summary,
+    reviews::one,
+    reviews::claim,
+    reviews::hand_back,
+    reviews::decide,
+    settings::reviews::read,
+    settings::reviews::replace,
     rulesets::create,
     rulesets::list,
     rulesets::one,
@@ -145,6 +156,10 @@ struct Document;
     settings::retention::list,
     tenants::create,
     tenants::list,
+    settings::openid::read,
+    settings::openid::change,
+    settings::openid::remove,
+    settings::openid::test,
     me::me,
     me::sessions,
     me::end_session,

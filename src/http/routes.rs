@@ -13,11 +13,13 @@ pub(super) mod index;
 pub mod lists;
 pub(super) mod me;
 pub(super) mod oauth;
+pub(super) mod openid;
 pub(super) mod operations;
 pub mod payments;
 pub(super) mod plugins;
 pub(super) mod problem_pages;
 pub(super) mod proposals;
+pub(super) mod reviews;
 pub(super) mod rulesets;
 pub(super) mod session;
 pub(super) mod settings;
@@ -76,10 +78,15 @@ pub(super) fn mounts() -> Vec<Mount> {
         api(RouteClass::Ordinary, proposals::routes()),
         api(RouteClass::Ordinary, settings::second_person::routes()),
         api(RouteClass::Ordinary, me::routes()),
+        api(RouteClass::Ordinary, settings::openid::routes()),
+        api(RouteClass::Upload, settings::openid::test_routes()),
+        api(RouteClass::Ordinary, reviews::routes()),
+        api(RouteClass::Ordinary, settings::reviews::routes()),
         api(RouteClass::Stream, feed::routes()),
         api(RouteClass::Ordinary, openapi::routes()),
         mount("/", RouteClass::Ordinary, oauth::routes()),
         mount("/", RouteClass::Ordinary, session::routes()),
+        mount("/", RouteClass::Upload, openid::routes()),
         mount("/", RouteClass::Ordinary, openapi::page_routes()),
         mount("/", RouteClass::Ordinary, admin_page::routes()),
         mount("/", RouteClass::Ordinary, index::routes()),

@@ -13,6 +13,7 @@ use crate::decisions::dry_run::DryRuns;
 use crate::decisions::nodes::Nodes;
 use crate::decisions::quarantine::Quarantines;
 use crate::decisions::replay::Replays;
+use crate::decisions::reviews::Reviews;
 use crate::decisions::rulesets::Rulesets;
 use crate::decisions::search_index::SearchIndex;
 use crate::decisions::submit::Submissions;
@@ -22,6 +23,7 @@ use crate::domain::quotas::Quotas;
 use crate::domain::time::World;
 use crate::http::request::cursor::CursorKey;
 use crate::people::clients::Clients;
+use crate::people::openid::Openid;
 use crate::people::sign_in::SignIns;
 use crate::people::tenants::Tenants;
 use crate::people::users::Users;
@@ -42,14 +44,16 @@ pub struct Services {
     pub search: Arc<SearchIndex>,
     pub quarantines: Arc<Quarantines>,
     pub card_checks: Arc<CardChecks>,
+    pub reviews: Arc<Reviews>,
     pub tables: Tables,
     pub app: AppPool,
     pub hasher: Arc<SecretHasher>,
     /// Of clients.
     pub sign_in_limits: SignInLimits,
-    pub sign_ins: SignIns,
     pub users: Arc<Users>,
     pub proposals: Proposals,
+    pub sign_ins: Arc<SignIns>,
+    pub openid: Arc<Openid>,
     pub clients: Clients,
     pub tenants: Tenants,
     pub world: World,

@@ -3,7 +3,9 @@
 //! Joins `auth`, which knows no database, and `storage`, which knows no secret. A payment never
 //! comes here.
 
+mod attempts;
 pub mod clients;
+pub mod openid;
 pub mod password_policy;
 pub mod revocations;
 pub mod second_factor;

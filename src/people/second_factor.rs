@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::sign_in::{SignInError, SignIns};
+use super::attempts::TooManyFailures;
+use super::sign_in::SignIns;
 use crate::auth::AuthError;
 use crate::auth::one_time_password::OneTimePasswords;
 use crate::auth::recovery_code::{self, RECOVERY_CODES};
@@ -94,14 +95,14 @@ impl SignIns {
         now: Instant,
     ) -> Result<(), SecondFactorError> {
         let account = Digest::of(user.0.as_bytes());
-        if let Err(SignInError::TooManyFailures { next_in }) = self.admit(&account, None, now) {
+        if let Err(TooManyFailures { next_in }) = self.attempts.admit(&account, None, now) {
             return Err(SecondFactorError::TooManyFailures { next_in });
         }
         let found = users::find(&self.app, tenant, user).await?.ok_or(SecondFactorError::UnknownUser)?;
         if !self.spend_code(tenant, &found, code).await? {
             return Err(SecondFactorError::WrongCode);
         }
-        self.give_back(Some(&account), None, now);
+        self.attempts.give_back(Some(&account), None, now);
         let actor = format!("user:{user}");
         users::remove_second_factor(&self.app, tenant, user, actor.into(), self.world.now_ms()).await?;
         self.revocations.follow().await?;

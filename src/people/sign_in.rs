@@ -2,46 +2,34 @@
 //!
 //! An unknown person and a wrong password must be the same to whoever tries, in words and in work.
 
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::attempts::{Attempts, TooManyFailures};
 use super::password_policy::{self, PasswordError};
 use super::revocations::Revocations;
 use super::second_factor::SecondFactorError;
 use crate::auth::AuthError;
-use crate::auth::attempt_delays::{AttemptDelays, Growth};
 use crate::auth::one_time_link::OneTimeLink;
 use crate::auth::password::{SecretHasher, SecretText};
 use crate::auth::refresh_token::{RefreshToken, RefreshTokens};
 use crate::auth::scope::ScopeSet;
 use crate::auth::sealed::Sealer;
 use crate::auth::token::{AccessTokens, IssuedToken, Subject};
+use crate::domain::openid::{AllowedIssuers, OpenidSettings};
 use crate::domain::plugin::Digest;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
-use crate::domain::token_buckets::{Bucket, BucketAnswer, Rate};
 use crate::domain::user::{EmailAddress, SignInId, UserId};
 use crate::storage::StorageError;
+use crate::storage::openid;
 use crate::storage::pool::AppPool;
 use crate::storage::sign_ins::{self, NewSignIn, Renewal};
 use crate::storage::tenants::{self, Tenant};
 use crate::storage::users::{self, User, UserSecrets};
-
-/// For one account. A person who mistypes a few times feels nothing.
-const OF_AN_ACCOUNT: Growth =
-    Growth { free: 5, first: Duration::from_secs(1), most: Duration::from_secs(60) };
-
-/// For one address, behind which many people may sit. Its bound is low, since behind a proxy that
-/// is not configured all people have one address.
-const OF_AN_ADDRESS: Growth =
-    Growth { free: 50, first: Duration::from_secs(1), most: Duration::from_secs(30) };
-
-/// For all together: an eighth of a core for hashing, so that clients can still sign in.
-const OF_ALL_PER_S: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(9);
-const OF_ALL_BURST: u32 = 50;
 
 /// In characters. Longer ones are cut off: it is only shown.
 const USER_AGENT_LENGTH_MAX: usize = 300;
@@ -50,6 +38,8 @@ const USER_AGENT_LENGTH_MAX: usize = 300;
 pub enum SignInError {
     #[error("the tenant, the e-mail address, the password or the code is wrong")]
     Wrong,
+    #[error("the password is right, but the tenant's people sign in by its provider")]
+    PasswordsOff,
     #[error("the password is right; a code of the second factor is needed too")]
     CodeRequired,
     #[error("too many attempts have failed")]
@@ -64,6 +54,12 @@ pub enum SignInError {
     Auth(#[from] AuthError),
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+impl From<TooManyFailures> for SignInError {
+    fn from(TooManyFailures { next_in }: TooManyFailures) -> Self {
+        Self::TooManyFailures { next_in }
+    }
 }
 
 /// How long a sign-in lasts.
@@ -124,6 +120,8 @@ pub struct SignInParts {
     pub refresh_tokens: RefreshTokens,
     pub sealer: Sealer,
     pub revocations: Arc<Revocations>,
+    /// If the operator does not allow the issuer of a tenant any more, passwords work again.
+    pub allowed_issuers: AllowedIssuers,
     pub lifetimes: SignInLifetimes,
     pub world: World,
 }
@@ -135,11 +133,10 @@ pub struct SignIns {
     refresh_tokens: RefreshTokens,
     pub(super) sealer: Sealer,
     pub(super) revocations: Arc<Revocations>,
+    allowed_issuers: AllowedIssuers,
     lifetimes: SignInLifetimes,
     pub(super) world: World,
-    accounts: AttemptDelays<Digest>,
-    addresses: AttemptDelays<IpAddr>,
-    all_failing: Mutex<Bucket>,
+    pub(super) attempts: Attempts,
 }
 
 impl std::fmt::Debug for SignIns {
@@ -150,8 +147,17 @@ impl std::fmt::Debug for SignIns {
 
 impl SignIns {
     pub fn new(parts: SignInParts) -> Self {
-        let SignInParts { app, hasher, tokens, refresh_tokens, sealer, revocations, lifetimes, world } =
-            parts;
+        let SignInParts {
+            app,
+            hasher,
+            tokens,
+            refresh_tokens,
+            sealer,
+            revocations,
+            allowed_issuers,
+            lifetimes,
+            world,
+        } = parts;
         Self {
             app,
             hasher,
@@ -159,11 +165,10 @@ impl SignIns {
             refresh_tokens,
             sealer,
             revocations,
+            allowed_issuers,
             lifetimes,
             world,
-            accounts: AttemptDelays::new(OF_AN_ACCOUNT),
-            addresses: AttemptDelays::new(OF_AN_ADDRESS),
-            all_failing: Mutex::default(),
+            attempts: Attempts::default(),
         }
     }
 
@@ -171,17 +176,17 @@ impl SignIns {
         let compared = EmailAddress::parse(&credentials.email).map(|email| email.compared());
         let compared = compared.unwrap_or_else(|_| credentials.email.clone());
         let account = Digest::of(format!("{}\n{compared}", credentials.tenant).as_bytes());
-        let address = credentials.origin.address.map(network);
-        self.admit(&account, address.as_ref(), now)?;
+        let address = credentials.origin.address;
+        self.attempts.admit(&account, address, now)?;
         let judged = self.judge(credentials, compared).await;
         match &judged {
             Ok(_) => {
-                self.accounts.forget(&account);
-                self.give_back(None, address.as_ref(), now);
+                self.attempts.forget(&account);
+                self.attempts.give_back(None, address, now);
             }
             // Only who knows the password gets here, so this is no failure, but no success either.
             Err(SignInError::Wrong) => {}
-            Err(_) => self.give_back(Some(&account), address.as_ref(), now),
+            Err(_) => self.attempts.give_back(Some(&account), address, now),
         }
         judged
     }
@@ -192,12 +197,19 @@ impl SignIns {
         let tenant_or_none = tenant.unwrap_or(TenantId(uuid::Uuid::nil()));
         let found = users::find_by_email(&self.app, tenant_or_none, compared).await?;
         let found = found.filter(|found| found.user.disabled_at_ms.is_none());
+        let openid = openid::find(&self.app, tenant_or_none).await?.map(|stored| stored.settings);
         let hash = found.as_ref().and_then(|found| found.password_hash.as_deref());
         let password = password_policy::normalized(credentials.password.expose());
         let is_right = self.hasher.verify(password, hash).await?;
         let (Some(tenant), Some(found), true) = (tenant, found, is_right) else {
             return Err(SignInError::Wrong);
         };
+        let is_off = |settings: &OpenidSettings| {
+            !settings.password_sign_in && self.allowed_issuers.allows(&settings.issuer)
+        };
+        if openid.as_ref().is_some_and(is_off) {
+            return Err(SignInError::PasswordsOff);
+        }
         self.check_code(tenant, &found, credentials.code.as_deref()).await?;
         self.begin(tenant, found.user.id, credentials.origin).await
     }
@@ -222,7 +234,12 @@ impl SignIns {
     }
 
     /// Begins a sign-in of a person who has proved who it is.
-    async fn begin(&self, tenant: TenantId, user: UserId, origin: Origin) -> Result<SignedIn, SignInError> {
+    pub(super) async fn begin(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        origin: Origin,
+    ) -> Result<SignedIn, SignInError> {
         let now_ms = self.world.now_ms();
         let id = SignInId(self.world.uuid_v7(now_ms));
         let new = NewSignIn {
@@ -318,10 +335,10 @@ impl SignIns {
         now: Instant,
     ) -> Result<(), SignInError> {
         let account = Digest::of(user.0.as_bytes());
-        self.admit(&account, None, now)?;
+        self.attempts.admit(&account, None, now)?;
         let changed = self.change_own_password(tenant, user, current, new).await;
         if !matches!(changed, Err(SignInError::Wrong)) {
-            self.give_back(Some(&account), None, now);
+            self.attempts.give_back(Some(&account), None, now);
         }
         changed
     }
@@ -342,59 +359,11 @@ impl SignIns {
         users::set_password(&self.app, tenant, user, hash, self.world.now_ms()).await?;
         Ok(self.revocations.follow().await?)
     }
-
-    /// Counts an attempt as failed. `give_back` takes that back.
-    pub(super) fn admit(
-        &self,
-        account: &Digest,
-        address: Option<&IpAddr>,
-        now: Instant,
-    ) -> Result<(), SignInError> {
-        let refused = |next_in| {
-            metrics::counter!("tollgate_sign_ins_delayed_total").increment(1);
-            SignInError::TooManyFailures { next_in }
-        };
-        self.accounts.admit(account, now).map_err(refused)?;
-        if let Some(address) = address
-            && let Err(next_in) = self.addresses.admit(address, now)
-        {
-            self.accounts.take_back(account);
-            return Err(refused(next_in));
-        }
-        let all = self.all_failing.lock().unwrap_or_else(PoisonError::into_inner).take(of_all(), now);
-        if let BucketAnswer::Nothing { next_in } = all {
-            self.accounts.take_back(account);
-            address.inspect(|address| self.addresses.take_back(address));
-            return Err(refused(next_in));
-        }
-        Ok(())
-    }
-
-    pub(super) fn give_back(&self, account: Option<&Digest>, address: Option<&IpAddr>, now: Instant) {
-        account.inspect(|account| self.accounts.take_back(account));
-        address.inspect(|address| self.addresses.take_back(address));
-        self.all_failing.lock().unwrap_or_else(PoisonError::into_inner).give_back(of_all(), now);
-    }
-}
-
-fn of_all() -> Rate {
-    Rate::per_second(OF_ALL_PER_S, OF_ALL_BURST)
 }
 
 fn checked(password: &str, user: &User) -> Result<SecretText, SignInError> {
     let known = [user.email.as_str(), &user.display_name, "tollgate"];
     password_policy::check(password, &known).map_err(SignInError::Password)
-}
-
-/// Of IPv6 the network of one site: its addresses cost nothing.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address => address,
-    }
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -68,7 +68,7 @@ pub struct Administrator {
 }
 
 impl Administrator {
-    fn may_give(&self, roles: &[Role]) -> Result<(), UserError> {
+    pub(super) fn may_give(&self, roles: &[Role]) -> Result<(), UserError> {
         for role in roles {
             if !role.exists_in(self.tenant) {
                 return Err(UserError::RoleOfOthers(*role));
@@ -131,6 +131,7 @@ impl Users {
             last_sign_in_at_ms: None,
             has_password: false,
             has_second_factor: false,
+            openid_issuer: None,
         };
         let new = NewUser {
             id,

@@ -80,6 +80,12 @@ impl Proposals {
             Change::Retention { months } => {
                 tenants::set_retention(&self.system, tenant, months, actor, now_ms).await?;
             }
+            Change::Openid { settings } => {
+                self.openid.apply(tenant, actor, settings.map(|settings| *settings)).await?;
+            }
+            Change::ReviewSettings { settings } => {
+                self.reviews.apply_settings(tenant, actor, settings).await?;
+            }
             Change::SecondPersonOff => {
                 proposals::set_second_person(&self.system, tenant, false, actor, now_ms).await?;
             }

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::auth::scope::ScopeSet;
+use crate::decisions::reviews::Reviews;
 use crate::decisions::rulesets::{GuardedActivationError, Rulesets};
 use crate::domain::audit::{Approval, Authority};
 use crate::domain::proposal::{Change, Proposal, ProposalEnd, ProposalId, ProposalState};
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::World;
 use crate::domain::user::{Role, UserId};
+use crate::people::openid::{Openid, OpenidSettingsError};
 use crate::people::users::{PasswordLink, UserError, Users};
 use crate::storage::StorageError;
 use crate::storage::erasures::EraseError;
@@ -59,6 +61,8 @@ pub enum ProposalError {
     #[error(transparent)]
     User(#[from] UserError),
     #[error(transparent)]
+    Openid(#[from] OpenidSettingsError),
+    #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
@@ -95,7 +99,9 @@ pub struct Proposals {
     pub app: AppPool,
     pub system: SystemPool,
     pub rulesets: Arc<Rulesets>,
+    pub reviews: Arc<Reviews>,
     pub users: Arc<Users>,
+    pub openid: Arc<Openid>,
     /// How many entries that have not ended a list may have.
     pub list_entries_max: u32,
     pub world: World,

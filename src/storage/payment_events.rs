@@ -7,11 +7,11 @@ use sqlx::{PgConnection, Row};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::StorageError;
 use super::advisory_locks::TenantLock;
 use super::columns::{bigint, ms, named};
 use super::pool::AppPool;
 use super::query_error::OfStatement;
+use super::{StorageError, reviews};
 use crate::domain::payment::PaymentId;
 use crate::domain::payment_event::{EventKind, PaymentEvent};
 use crate::domain::tenant::TenantId;
@@ -21,6 +21,8 @@ const WHAT: &str = "payment event";
 #[derive(Debug, Clone)]
 pub struct NewPaymentEvent {
     pub id: Uuid,
+    /// The id of a review, if the event opens one.
+    pub review_id: Uuid,
     pub payment: PaymentId,
     pub kind: EventKind,
     /// `None` means the time of the report.
@@ -73,6 +75,7 @@ pub async fn record(
                 None => same_as(connection, tenant, &new, at_ms).await?,
                 Some(event) => {
                     check_quota(connection, tenant, new.payment, events_max).await?;
+                    reviews::events::open(connection, tenant, &event, new.review_id).await?;
                     return Ok(RecordedEvent { event, first: true });
                 }
             };
@@ -190,6 +193,27 @@ pub async fn list(
         })
     })
     .await
+}
+
+/// The events of a payment with these ids, in the order of their reports.
+pub(super) async fn with_ids(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    payment: Uuid,
+    ids: Vec<Uuid>,
+) -> Result<Vec<PaymentEvent>, StorageError> {
+    let rows = sqlx::query(
+        "select payment_id, id, kind, at_ms, recorded_at_ms, actor, note
+         from payment_events
+         where tenant_id = $1 and payment_id = $2 and id = any ($3)
+         order by id",
+    )
+    .bind(tenant.0)
+    .bind(payment)
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
 }
 
 /// The kind of the event with the latest time.

@@ -3,6 +3,7 @@
 //! What makes a user's tokens wrong (other roles, a new password, being disabled) must end the
 //! user's sign-ins in the same transaction, under the lock of the user's row.
 
+mod openid;
 mod secrets;
 
 use serde_json::json;
@@ -20,6 +21,7 @@ use crate::domain::plugin::Digest;
 use crate::domain::tenant::TenantId;
 use crate::domain::user::{EmailAddress, Role, UserId};
 
+pub use openid::{Arrival, ArriveError, arrive};
 pub use secrets::{
     confirm_second_factor, end_sign_ins, prepare_second_factor, remove_second_factor, set_link, set_password,
     set_password_by_link, spend_recovery_code, spend_step,
@@ -57,6 +59,8 @@ pub struct User {
     pub last_sign_in_at_ms: Option<u64>,
     pub has_password: bool,
     pub has_second_factor: bool,
+    /// The provider from which the user comes.
+    pub openid_issuer: Option<String>,
 }
 
 /// What is needed to check a sign-in.
@@ -316,6 +320,7 @@ pub(super) fn read(row: &PgRow) -> Result<User, StorageError> {
         last_sign_in_at_ms: time("last_sign_in_at_ms")?,
         has_password: password.is_some(),
         has_second_factor: confirmed.is_some(),
+        openid_issuer: row.try_get("openid_issuer")?,
     })
 }
 

@@ -49,7 +49,7 @@ const fn seconds(name: &'static str, help: &'static str) -> MetricFamily {
 }
 
 /// All except those of the process, which `metrics_process` describes.
-const FAMILIES: [MetricFamily; 29] = [
+const FAMILIES: [MetricFamily; 31] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
     seconds("http_request_duration_seconds", "Time from the first byte of a request to its response.")
@@ -82,6 +82,15 @@ const FAMILIES: [MetricFamily; 29] = [
         "tollgate_rules_in_quarantine",
         "Rules of all tenants that are not run because they failed too often.",
     ),
+    gauge(
+        "tollgate_reviews_waiting",
+        "Reviews of all tenants that nobody has decided. At most 100,000 are counted.",
+    ),
+    gauge(
+        "tollgate_reviews_oldest_age_seconds",
+        "Age of the oldest review of all tenants that nobody has decided. 0 if there is none.",
+    )
+    .in_seconds(),
     counter(
         "tollgate_shadow_skipped_total",
         "Payments whose shadow run was skipped because the queue was full.",

@@ -28,7 +28,7 @@ export function chainCard(decision) {
       [texts.requestHash, mono(decision.request_hash)],
       [texts.engine, mono(decision.engine)],
       [texts.versions, texts.versionsOf(decision.fold_version, decision.comparison_version)],
-      [texts.client, mono(decision.client)],
+      [texts.client, actor(`client:${decision.client}`)],
       [texts.key, mono(decision.idempotency_key)],
       [texts.origin, decision.origin],
     ]),

@@ -18,6 +18,8 @@ export function changeDetails({ kind, change }) {
     entries ? entryList(entries, entry_count) : null,
     reason ? quiet(reason) : null,
     kind === "user" ? quiet(texts.userDetail(roles?.map((role) => people.roleName[role] ?? role).join(", "), disabled)) : null,
+    change.openid ? quiet(texts.openidDetail(change.openid, people.roleName)) : null,
+    change.reviews ? quiet(texts.reviewDetail(change.reviews)) : null,
     seeAt(addressOf({ revision: revision ?? canary?.revision, list, table, payment_id })),
   ].filter(Boolean);
 }

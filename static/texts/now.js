@@ -23,7 +23,7 @@ export const now = {
   within: (ms) => `≤ ${ms.toLocaleString()} ms`,
   slowest: "10 s or more",
   speedDetail: (count) => `All nodes, the last hour: ${count} payments.`,
-  noSpeed: "No payment was decided in the last hour.",
+  noSpeed: "Nothing was measured in the last hour. Payments appear here half a minute after their decisions.",
   newest: "Newest decisions",
   noDecisions: "No payment was decided yet.",
   troubles: "Failures and quarantines",

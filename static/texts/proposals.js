@@ -50,6 +50,14 @@ export const changes = {
   ].filter(Boolean).join("; "),
   password_link: ({ email }) => `Make a link with which ${email} chooses a new password`,
   second_factor_removed: ({ email }) => `Remove the second factor of ${email}`,
+  openid: ({ openid }) => (openid ? `Sign in with the company accounts of ${openid.issuer}` : "Sign in with company accounts no longer"),
+  openidDetail: ({ client_id, roles_claim, role_mapping, password_sign_in }, roles) =>
+    `client ${client_id}; the claim ${roles_claim} gives: ${role_mapping.map(({ value, role }) => `${value} → ${roles[role] ?? role}`).join(", ")}; ${password_sign_in ? "passwords work too" : "passwords no longer work"}`,
+  review_settings: ({ reviews }) => (reviews.expires_after_min
+    ? `Let reviews end after ${reviews.expires_after_min} minutes with the outcome ${reviews.expires_to}`
+    : "Let reviews wait until somebody decides"),
+  reviewDetail: ({ lease_min, event_kinds = [] }) =>
+    `a claim holds for ${lease_min} minutes; events that open a review: ${event_kinds.join(", ") || "none"}`,
   second_person_off: () => "Let one person be enough for changes like these",
   other: (kind) => `A change of the kind ${kind}`,
 };

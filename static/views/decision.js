@@ -4,6 +4,7 @@ import { get } from "../api.js";
 import { badge, card, definitions, element, heading, link, money, mono, time } from "../elements.js";
 import { chainCard, eventsCard, evidence, othersCard } from "../decisions/evidence.js";
 import { replay } from "../decisions/replay.js";
+import { reviewCard } from "../reviews/conclusion.js";
 import { can } from "../session.js";
 import { decision as texts } from "../texts/decisions.js";
 
@@ -21,7 +22,7 @@ export async function show({ parameters, signal }) {
   return element("div", {},
     element("p", {}, link("#/decisions", texts.back)),
     heading(texts.title(decision.payment.reference), badge(decision.outcome), button, erase),
-    place,
+    place, reviewCard(decision.review),
     ...evidence(decision),
     chainCard(decision), eventsCard(id, signal), othersCard(decision, signal));
 }
@@ -37,4 +38,5 @@ const erased = (left, signal) => element("div", {},
     [texts.client, mono(left.client)],
     [texts.erasedAt, left.erased_at_ms ? time(left.erased_at_ms) : null],
   ])),
+  reviewCard(left.review),
   eventsCard(encodeURIComponent(left.id), signal));

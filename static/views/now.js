@@ -4,6 +4,7 @@ import { all, get, withoutPart } from "../api.js";
 import { stackedBars } from "../charts.js";
 import { outcomeCounts } from "../counts.js";
 import { COLUMNS, row } from "../decisions/list.js";
+import { waitingCard } from "../reviews/waiting.js";
 import { card, element, empty, fill, heading, link, part, quiet, table, time } from "../elements.js";
 import { can } from "../session.js";
 import { follow } from "../stream.js";
@@ -47,6 +48,7 @@ export async function show({ signal }) {
   return element("div", {},
     heading(texts.title, live),
     active && !revision ? firstSteps() : null,
+    waitingCard(signal),
     element("div", { class: "columns" }, ...charts.map((one) => one.node)),
     element("div", { class: "columns" }, speed, can("rulesets:read") ? troubles(signal) : null),
     newest.node,

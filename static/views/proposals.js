@@ -1,5 +1,6 @@
 // Changes that wait for a second person, and what became of earlier ones.
 
+import { actor } from "../actors.js";
 import { get, post } from "../api.js";
 import { announce, badge, button, card, copyButton, definitions, dialog, element, empty, field, heading, input, mono, pagedTable, quiet, time } from "../elements.js";
 import { ask, linkButton, titled } from "../rules/blocks.js";
@@ -16,10 +17,10 @@ export async function show({ signal }) {
     load: async (cursor) => withStates(await get("/proposals", { query: { ...states, cursor }, signal }), states),
   });
   const open = listOf(texts.waiting, { state: "open" }, [texts.what, texts.by, texts.when, texts.acts],
-    (proposal) => [about(proposal), proposal.proposed_by, time(proposal.proposed_at_ms), acts(proposal, refresh)],
+    (proposal) => [about(proposal), actor(proposal.proposed_by), time(proposal.proposed_at_ms), acts(proposal, refresh)],
     () => nothingWaits(isNeeded));
   const decided = listOf(texts.decided, {}, [texts.what, texts.by, texts.when, texts.state],
-    (proposal) => [about(proposal), proposal.proposed_by, time(proposal.proposed_at_ms), decision(proposal)],
+    (proposal) => [about(proposal), actor(proposal.proposed_by), time(proposal.proposed_at_ms), decision(proposal)],
     () => empty(texts.noneDecided));
   return element("div", { class: "view" }, heading(texts.title),
     card(texts.waiting, quiet(texts.waitingHelp), open.node), card(texts.decided, decided.node));
@@ -35,7 +36,7 @@ const nothingWaits = (isNeeded) => (isNeeded
 const about = (proposal) => element("div", {}, element("strong", {}, changeInWords(proposal)), ...changeDetails(proposal));
 
 const decision = ({ state, decided_by, decided_at_ms, note }) => element("div", {},
-  badge(state, texts.stateName[state]), " ", decided_by, ", ", time(decided_at_ms), note ? quiet(note) : null);
+  badge(state, texts.stateName[state]), " ", actor(decided_by), ", ", time(decided_at_ms), note ? quiet(note) : null);
 
 function acts(proposal, refresh) {
   const isOwn = proposal.proposed_by === `user:${person().id}`;

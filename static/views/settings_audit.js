@@ -11,6 +11,12 @@ const EXPORTED_MAX = 100_000;
 const PAGE = 200;
 const COLUMNS = ["sequence", "at_ms", "actor", "actor_name", "action", "subject", "before", "after"];
 
+// What the first word of an action says about its subject, which is then an id.
+const SUBJECT_KINDS = {
+  user: "user", user_link: "user", password: "user", second_factor: "user", sign_ins: "user",
+  client: "client", client_secret: "client",
+};
+
 export async function show({ query, signal, setQuery }) {
   const fields = filterFields(query, await actorChoices(query.get("actor"), signal));
   const asked = () => filterOf(fields);
@@ -83,13 +89,19 @@ async function actorChoices(chosen, signal) {
   return [...choices, [chosen, name ?? chosen]];
 }
 
+// A person or a client to whom something was done has a name as well.
+function subjectOf({ action, subject }) {
+  const kind = SUBJECT_KINDS[action.split(".")[0]];
+  return kind ? actor(`${kind}:${subject}`) : mono(subject);
+}
+
 function rowOf(act) {
   const has = act.before !== undefined || act.after !== undefined;
   return [
     time(act.at_ms),
     actor(act.actor),
     act.action,
-    mono(act.subject),
+    subjectOf(act),
     has ? element("details", {}, element("summary", {}, texts.show), definitions([
       [texts.before, act.before === undefined ? null : json(act.before)],
       [texts.after, act.after === undefined ? null : json(act.after)]])) : "",

@@ -14,7 +14,7 @@ export async function show({ signal }) {
   const mayChange = can("users:write");
   const list = pagedTable({
     caption: texts.title,
-    columns: [texts.name, texts.email, texts.roles, texts.state, texts.secondFactor, texts.lastSignIn, mayChange && texts.acts]
+    columns: [texts.name, texts.email, texts.roles, texts.state, texts.signsInWith, texts.secondFactor, texts.lastSignIn, mayChange && texts.acts]
       .filter(Boolean).map((title) => ({ title })),
     load: (cursor) => get("/users", { query: { cursor }, signal }).catch((error) => { throw withoutPart(error); }),
     row: (user) => rowOf(user, mayChange, () => list.refresh()),
@@ -34,12 +34,15 @@ function rowOf(user, mayChange, refresh) {
     user.email,
     user.roles.map((role) => texts.roleName[role] ?? role).join(", "),
     badge(user.state, texts.stateName[user.state]),
+    signsInWith(user).join(", ") || settings.none,
     user.second_factor ? texts.on : texts.off,
     user.last_sign_in_at_ms ? time(user.last_sign_in_at_ms) : settings.none,
   ];
   if (mayChange) cells.push(button(settings.change, () => change(user, refresh), { label: texts.changeOne(user.display_name) }));
   return cells;
 }
+
+const signsInWith = ({ password, openid_issuer: issuer }) => [issuer && new URL(issuer).host, password && texts.password].filter(Boolean);
 
 const roleChoices = (chosen) => choices(texts.roles, rolesHere().map((role) => [role, texts.role[role]]), chosen);
 

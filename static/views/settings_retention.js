@@ -1,6 +1,6 @@
 // How long decisions are kept. What a change removes is said, and confirmed by its number, before it is made.
 
-import { get, put, withoutPart } from "../api.js";
+import { call, get, isProposed, withoutPart } from "../api.js";
 import { announce, badge, button, card, dialog, element, empty, field, form, input, pagedTable, part, quiet, time } from "../elements.js";
 import { can } from "../session.js";
 import { retention as texts, settings } from "../texts/settings.js";
@@ -44,8 +44,8 @@ async function change(kept, refresh) {
     return form(fields, texts.next, submit, { extra: [cancel(close)] }).node;
   });
   if (!preview || !(await confirmed(preview))) return;
-  await put("/settings/retention", { months_kept: preview.months_kept });
-  announce(texts.done);
+  const response = await call("PUT", "/settings/retention", { body: { months_kept: preview.months_kept } });
+  if (!isProposed(response)) announce(texts.done);
   await refresh();
 }
 

@@ -13,6 +13,9 @@ mod first_load;
 mod fixture;
 mod injection;
 mod layout;
+mod openid;
+mod people;
+mod reviews;
 mod rules;
 mod views;
 

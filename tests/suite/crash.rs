@@ -49,6 +49,19 @@ async fn rows(database: &TestDatabase) -> i64 {
         .unwrap()
 }
 
+/// Decisions for review that opened none, and reviews of other decisions.
+async fn decisions_without_one_review(database: &TestDatabase) -> i64 {
+    sqlx::query_scalar(
+        "select count(*)
+         from (select tenant_id, id from decisions where outcome = 'review') d
+         full join reviews r using (tenant_id, id)
+         where d.id is null or r.id is null",
+    )
+    .fetch_one(&mut database.superuser().await)
+    .await
+    .unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_process_loses_no_acknowledged_decision() {
     let database = TestDatabase::create().await;
@@ -88,8 +101,10 @@ async fn a_killed_process_loses_no_acknowledged_decision() {
         let (status, again) = caller.pay(key, &body(key)).await;
         if let Some(decision) = decision {
             assert_eq!((status, &again), (StatusCode::OK, decision), "{key}");
-            let (status, found) =
+            let (status, mut found) =
                 caller.get(&format!("/payments/{}", decision["id"].as_str().unwrap())).await;
+            let review = found.as_object_mut().unwrap().remove("review");
+            assert_eq!(review.is_some(), decision["outcome"] == "review", "{key}");
             assert_eq!((status, &found), (StatusCode::OK, decision), "{key}");
         } else {
             assert!(matches!(status, StatusCode::OK | StatusCode::CREATED), "{key}: {again}");
@@ -97,6 +112,9 @@ async fn a_killed_process_loses_no_acknowledged_decision() {
         }
     }
     assert_eq!(rows(&database).await as usize, known.len(), "one decision per key");
+    assert_eq!(decisions_without_one_review(&database).await, 0);
+    let (_, summary) = caller.get("/reviews/summary").await;
+    assert!(summary["open"].as_u64().unwrap() > 0, "{summary}");
     assert_eq!(crate::journal::chain::verify(&database).await, known.len());
     program.stop().await;
 }

@@ -23,14 +23,16 @@ const OTHER_BODIES: [(&str, &str); 6] = [
     ("POST /oauth/token", "application/x-www-form-urlencoded"),
 ];
 
-/// Bodies of people, who are delayed after a few attempts. `people` tries these.
-const OF_PEOPLE: [&str; 6] = [
+/// Bodies of people, who are delayed after a few attempts, or which clients may not send. `people` and
+/// `reviews` try these.
+const OF_PEOPLE: [&str; 7] = [
     "POST /session",
     "POST /session/password",
     "POST /api/v1/me/password",
     "POST /api/v1/me/second-factor/confirm",
     "DELETE /api/v1/me/second-factor",
     "POST /api/v1/proposals/{id}/decline",
+    "POST /api/v1/reviews/{id}/decision",
 ];
 
 fn errors<'a>(body: &'a Value, member: &str, place: &str) -> Vec<&'a str> {

@@ -14,6 +14,9 @@ use crate::support::people::{PASSWORD, code_of, create_user, operator, sign_in};
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, FullResponse, Node, payment};
 
+/// Nothing answers here.
+const ISSUER: &str = "http://127.0.0.1:9";
+
 /// A client that checks every response against the document.
 struct DocumentedCaller {
     caller: Caller,
@@ -309,6 +312,13 @@ async fn people(client: &mut DocumentedCaller, node: &Node) {
     client.get("/settings/retention/preview?months_kept=3").await;
     client.get("/settings/retention/removals").await;
     client.call(Method::PUT, "/settings/retention", Some(&json!({"months_kept": null})), 200).await;
+    client.get("/settings/openid").await;
+    let issuer = ISSUER;
+    let openid = json!({"issuer": issuer, "client_id": "tollgate", "password_sign_in": true,
+        "role_mapping": [{"value": "auditors", "role": "auditor"}]});
+    client.call(Method::PUT, "/settings/openid", Some(&openid), 200).await;
+    client.post("/settings/openid/test", &json!({ "issuer": issuer }), 200).await;
+    client.call(Method::DELETE, "/settings/openid", None, 204).await;
 
     create_user(&client.caller, "ann@example.com", &["admin"]).await;
     let ann = sign_in(node, "acme", "ann@example.com").await;
@@ -332,11 +342,44 @@ async fn people(client: &mut DocumentedCaller, node: &Node) {
     let code = json!({"code": code_of(new["secret"].as_str().unwrap(), 0)});
     client.post("/me/second-factor/confirm", &code, 200).await;
     client.call(Method::DELETE, "/me/sessions", None, 204).await;
+    client.caller = machine.clone();
+    reviews(client, node).await;
     second_person(client, node, &machine).await;
     client.caller = machine.with_token(operator(node).await.access_token());
     client.post("/tenants", &json!({"name": "new-bank"}), 201).await;
     client.get("/tenants").await;
     client.caller = machine;
+}
+
+async fn reviews(client: &mut DocumentedCaller, node: &Node) {
+    let settings =
+        json!({"lease_min": 5, "expires_after_min": 60, "expires_to": "reject", "event_kinds": ["fraud"]});
+    client.call(Method::PUT, "/settings/reviews", Some(&settings), 200).await;
+    client.get("/settings/reviews").await;
+    let (_, paid) = client.caller.pay("for-review", &payment()).await;
+    let id = paid["id"].as_str().unwrap().to_owned();
+    client.post(&format!("/payments/{id}/events"), &json!({"kind": "fraud"}), 201).await;
+    for path in ["/reviews", "/reviews?state=open,claimed&cause=event", "/reviews/summary"] {
+        client.get(path).await;
+    }
+    let path = client.get("/reviews").await["items"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/reviews/{path}");
+    client.get(&path).await;
+    let claim = format!("{path}/claim");
+    client.call(Method::POST, &claim, None, 403).await;
+    create_user(&client.caller, "rita@example.com", &["reviewer"]).await;
+    let rita = sign_in(node, "acme", "rita@example.com").await;
+    client.caller = client.caller.with_token(rita.access_token());
+    client.call(Method::POST, &claim, None, 200).await;
+    client.call(Method::POST, &format!("{path}/hand-back"), None, 200).await;
+    let decision = json!({"outcome": "approve", "note": "The payer was called."});
+    for (body, status) in [(json!({}), 422), (decision.clone(), 200), (decision, 200)] {
+        client.post(&format!("{path}/decision"), &body, status).await;
+    }
+    client.call(Method::POST, &claim, None, 409).await;
+    client.get(&path).await;
+    client.get(&format!("/payments/{id}")).await;
+    client.get(&format!("/decisions/{id}")).await;
 }
 
 /// The client becomes a person who approves what the machine proposes.
@@ -385,7 +428,11 @@ async fn problems(client: &mut DocumentedCaller) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_responds_as_documented() {
     let database = TestDatabase::create().await;
-    let node = Node::start_with(&database, &[("quarantine_failures_min", json!(5))]).await;
+    let node = Node::start_with(
+        &database,
+        &[("quarantine_failures_min", json!(5)), ("openid_issuers", json!([ISSUER]))],
+    )
+    .await;
     let mut client = DocumentedCaller::new(&node).await;
     public_routes(&mut client, &node).await;
     lists(&mut client).await;

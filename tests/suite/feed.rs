@@ -140,7 +140,7 @@ async fn read_decisions(feed: &mut Feed, now_ms: u64) -> Vec<(Uuid, FeedPosition
     let news = feed.next(now_ms).await.unwrap().into_iter();
     let decisions = news.filter_map(|reported| match reported.news {
         FeedItem::Decision(decision) => Some((decision.summary.id.0, reported.position)),
-        FeedItem::Act(_) => None,
+        FeedItem::Act(_) | FeedItem::Review(_) => None,
     });
     decisions.collect()
 }

@@ -149,9 +149,13 @@ async fn after_a_missing_response_to_the_decision_path_all_tenants_are_decided_a
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_missing_response_to_a_poller_the_node_follows_again() {
     let mut setup = NodeBehindProxy::start().await;
-    for statement in
-        ["where sequence > $1", "insert into nodes", "from quarantines where lifted", "from plugins p"]
-    {
+    for statement in [
+        "where sequence > $1",
+        "insert into nodes",
+        "from quarantines where lifted",
+        "from plugins p",
+        "from review_settings",
+    ] {
         setup.proxy.silence_next(DatabaseRequest::Statement(statement));
         setup.proxy.wait_until_silenced().await;
         setup.assert_everything_works().await;

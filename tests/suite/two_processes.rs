@@ -106,7 +106,9 @@ async fn different_keys_on_two_processes_get_different_decisions() {
     // Each process finds the payments that the other has stored.
     for (place, (_, response)) in responses.iter().enumerate() {
         let path = format!("/payments/{}", response["id"].as_str().unwrap());
-        let (status, found) = callers[(place + 1) % 2].get(&path).await;
+        let (status, mut found) = callers[(place + 1) % 2].get(&path).await;
+        // What became of it is not part of the response to the submission.
+        found.as_object_mut().unwrap().remove("review");
         assert_eq!((status, &found), (StatusCode::OK, response));
     }
     assert_eq!(crate::journal::chain::verify(&database).await, 100);

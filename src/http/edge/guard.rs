@@ -201,6 +201,12 @@ pub struct PersonWith<S> {
     scope: PhantomData<fn() -> S>,
 }
 
+impl<S> PersonWith<S> {
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(scope)
+    }
+}
+
 #[rocket::async_trait]
 impl<'r, S: ScopeMarker> FromRequest<'r> for PersonWith<S> {
     type Error = ProblemKind;

@@ -12,7 +12,7 @@ use crate::http::rfc3339::TIME_MS_MAX;
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-const TAGS: [(&str, &str); 18] = [
+const TAGS: [(&str, &str); 19] = [
     (
         "audit",
         "Administrative acts, the names of those who did them, and signed checkpoints to verify the journal with.",
@@ -28,6 +28,7 @@ const TAGS: [(&str, &str); 18] = [
     ("payments", "Payments, their outcomes and later events."),
     ("plugins", "The WebAssembly components that rules are made of."),
     ("proposals", "Changes that wait for a second person."),
+    ("reviews", "The queue of what waits for a person, and how the tenant reviews."),
     ("rulesets", "Revisions of rulesets, and which of them decide."),
     ("session", "Signing in and out, for people."),
     ("settings", "What the administrators of a tenant set for it."),
@@ -167,6 +168,7 @@ fn describe_events(document: &mut Value) {
     let content = &mut document["paths"]["/api/v1/events"]["get"]["responses"]["200"]["content"];
     content["text/event-stream"]["schema"]["contentSchema"] = json!({"anyOf": [
         {"$ref": "#/components/schemas/DecisionEvent"},
+        {"$ref": "#/components/schemas/ReviewEvent"},
         {"$ref": "#/components/schemas/AuditEvent"},
     ]});
 }

@@ -109,6 +109,13 @@ problems! {
     /// Declining a proposal.
     DeclineProblems: MalformedRequest MalformedBody PersonRequired NotFound Conflict BodyTooLarge UnsupportedMediaType
         InvalidBody;
+    /// Changing a review, without a body.
+    ReviewProblems: PersonRequired NotFound Conflict;
+    /// Deciding a review.
+    DecideReviewProblems: MalformedRequest MalformedBody PersonRequired NotFound Conflict BodyTooLarge
+        UnsupportedMediaType InvalidBody CardNumber;
+    /// Changing how a tenant reviews.
+    ReviewSettingsProblems: MalformedRequest MalformedBody BodyTooLarge UnsupportedMediaType InvalidBody;
     /// Retiring a plugin.
     RetireProblems: NotFound Conflict;
 }
@@ -123,6 +130,8 @@ problems! {
     RenewProblems: MalformedRequest SessionEnded;
     /// Signing out.
     EndSessionProblems: MalformedRequest;
+    /// What a browser reaches by navigation: what fails is told by the page.
+    NavigationProblems: ;
     /// Setting a password with a link.
     SetPasswordProblems: MalformedRequest MalformedBody SignInFailed BodyTooLarge UnsupportedMediaType InvalidBody
         CardNumber;

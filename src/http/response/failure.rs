@@ -3,6 +3,7 @@
 //! Must never pass the text of a storage error on to a client: it may quote stored data.
 
 pub mod people;
+mod reviews;
 mod tables;
 
 use crate::decisions::diagnoses::DiagnosisError;

@@ -32,7 +32,8 @@ pub struct AuditEventShape {
     /// Increases in the order in which changes took effect. May have gaps.
     pub sequence: i64,
     pub at_ms: Moment,
-    /// `client:` followed by the client's id, `command line`, or a part of Tollgate itself.
+    /// `user:` or `client:` followed by an id, `command line`, or a part of Tollgate itself. `/actors` has the
+    /// names.
     pub actor: String,
     /// The second person, if the act needed one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -19,8 +19,9 @@ use crate::http::response::ApiResponse;
 use crate::http::response::problem::Problem;
 use crate::http::routes::decisions::evidence::{DecisionShape, ResultShape};
 use crate::http::routes::payments::{ReasonShape, payment_id};
+use crate::http::routes::reviews::PaymentReviewShape;
 use crate::http::services::ServiceState;
-use crate::storage::{decisions, rulesets};
+use crate::storage::{decisions, reviews, rulesets};
 
 pub fn routes() -> Vec<Route> {
     routes![one, replay]
@@ -98,7 +99,10 @@ pub async fn one(
         }
         None => None,
     };
-    ApiResponse::json(Status::Ok, &DecisionShape::of(stored, revision.as_ref()))
+    let review = reviews::of_payment(&services.app, caller.tenant, id, services.world.now_ms()).await?;
+    let review = review.map(PaymentReviewShape::from);
+    let shape = DecisionShape { review, ..DecisionShape::of(stored, revision.as_ref()) };
+    ApiResponse::json(Status::Ok, &shape)
 }
 
 /// Replays a decision from its evidence and compares the results.

@@ -16,12 +16,14 @@ use rocket::response::stream::{Event, EventStream};
 use rocket::response::{self, Responder};
 use rocket::tokio::time::sleep;
 use rocket::{Request, Route, Shutdown, State, get, routes};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::auth::token::{AccessTokens, Subject};
 use crate::decisions::feed::{Feed, FeedEvent, FeedItem, FeedPosition, FeedSubscriber};
+use crate::domain::audit::{Action, AuditEvent};
+use crate::domain::review::ReviewOutcome;
 use crate::domain::tenant::Scope;
 use crate::domain::time::World;
 use crate::domain::verdict::OutcomeReason;
@@ -32,6 +34,7 @@ use crate::http::response::moment::{Moment, to_json};
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::routes::audit::AuditEventShape;
 use crate::http::routes::payments::OutcomeShape;
+use crate::http::routes::reviews::ReviewOutcomeShape;
 use crate::http::services::{ServiceState, Tokens};
 use crate::storage::StorageError;
 use crate::storage::decisions::NewDecision;
@@ -87,6 +90,49 @@ impl From<NewDecision> for DecisionEventShape {
             revision: summary.revision,
             client: summary.client.0,
         }
+    }
+}
+
+/// The data of a `review` event: a review has ended.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReviewEvent)]
+pub struct ReviewEventShape {
+    /// Increases in the order in which reviews ended. May have gaps.
+    pub sequence: i64,
+    pub id: Uuid,
+    /// Also the id of the decision.
+    pub payment_id: Uuid,
+    pub outcome: ReviewOutcomeShape,
+    /// Whether nobody decided in time.
+    pub expired: bool,
+    pub decided_by: String,
+    pub decided_at_ms: Moment,
+}
+
+/// What the act that ends a review says of it.
+#[derive(Deserialize)]
+struct ReviewAct {
+    payment: Uuid,
+    outcome: String,
+}
+
+impl TryFrom<AuditEvent> for ReviewEventShape {
+    type Error = StorageError;
+
+    fn try_from(event: AuditEvent) -> Result<Self, StorageError> {
+        let unreadable = || StorageError::Unreadable { what: "act about a review" };
+        let AuditEvent { sequence, act } = event;
+        let told: ReviewAct =
+            act.after.and_then(|after| serde_json::from_str(&after).ok()).ok_or_else(unreadable)?;
+        Ok(Self {
+            sequence,
+            id: act.subject.parse().map_err(|_| unreadable())?,
+            payment_id: told.payment,
+            outcome: ReviewOutcome::parse(&told.outcome).ok_or_else(unreadable)?.into(),
+            expired: act.action == Action::ReviewExpired,
+            decided_by: act.actor.name().to_owned(),
+            decided_at_ms: act.at_ms.into(),
+        })
     }
 }
 
@@ -186,6 +232,7 @@ fn event(told: FeedEvent) -> Result<Event, StorageError> {
     let event = match told.news {
         FeedItem::Decision(decision) => json(&DecisionEventShape::from(decision))?.event("decision"),
         FeedItem::Act(act) => json(&AuditEventShape::try_from(act)?)?.event("audit"),
+        FeedItem::Review(act) => json(&ReviewEventShape::try_from(act)?)?.event("review"),
     };
     Ok(event.id(text_of(told.position)))
 }
@@ -211,14 +258,14 @@ impl<'r> Responder<'r, 'r> for Events {
 
 /// Streams decisions and administrative acts as they happen.
 ///
-/// Server-sent events: `decision` carries a `DecisionEvent`, and `audit` an `AuditEvent` if the token
-/// also has the scope `audit:read`. Events arrive within about a second, whichever node made the
+/// Server-sent events: `decision` carries a `DecisionEvent`, `review` a `ReviewEvent` once a review was
+/// decided or has expired, and `audit` an `AuditEvent` if the token also has the scope `audit:read`. Events arrive within about a second, whichever node made the
 /// decision.
 ///
 /// The stream starts with new events. With `Last-Event-ID` it resumes after the event with that `id`,
 /// however long ago it was. After resuming, some events may be sent again: identify a decision by the
-/// `id` in its data, and an act by its `sequence`. Decisions arrive almost in the order of their ids,
-/// acts in the order of their sequences.
+/// `id` in its data, and a review or an act by its `sequence`. Decisions arrive almost in the order of
+/// their ids, reviews and acts in the order of their sequences.
 ///
 /// A comment is sent every 15 seconds. The stream ends when the access token expires or is revoked, or
 /// the server stops: reconnect with a new token and the last `id`. A tenant can have at most 8 streams per node. A

@@ -6,7 +6,7 @@ pub mod body;
 pub mod events;
 pub mod import_line;
 mod parties;
-mod search;
+pub mod search;
 mod signals;
 
 use std::str::FromStr;
@@ -39,9 +39,10 @@ use crate::http::response::{ApiResponse, Page};
 use crate::http::routes::payments::body::{PaymentShape, not_stored_yet};
 use crate::http::routes::payments::events::EventKindShape;
 use crate::http::routes::payments::search::filter_of;
+use crate::http::routes::reviews::PaymentReviewShape;
 use crate::http::services::ServiceState;
 use crate::storage::decisions::{self, DecisionPage, FoundDecision, StoredDecision};
-use crate::storage::{StorageError, payment_events};
+use crate::storage::{StorageError, payment_events, reviews};
 
 pub fn routes() -> Vec<Route> {
     routes![submit, list, one]
@@ -101,6 +102,9 @@ pub struct DecidedShape {
     /// The latest reported event, if any. Only present when a single payment is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<EventKindShape>,
+    /// The newest review, if any. Only present when a single payment is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<PaymentReviewShape>,
     pub payment: PaymentShape,
 }
 
@@ -114,6 +118,7 @@ impl DecidedShape {
             received_at_ms: evidence.payment.received_at_ms.into(),
             revision: evidence.revision.map(|revision| revision.number),
             state: None,
+            review: None,
             payment: (&evidence.payment.order).into(),
         }
     }
@@ -129,6 +134,8 @@ pub struct ErasedShape {
     pub erased_at_ms: MomentOrNull,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<EventKindShape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<PaymentReviewShape>,
 }
 
 /// A payment with its decision, or what is left of it.
@@ -349,17 +356,19 @@ pub async fn one(
     let id = payment_id(id).ok_or(Problem::not_found("payment"))?;
     let not_found = || Problem::not_found("payment");
     let state = payment_events::last(&services.app, caller.tenant, id).await?.map(EventKindShape::from);
+    let review = reviews::of_payment(&services.app, caller.tenant, id, services.world.now_ms()).await?;
+    let review = review.map(PaymentReviewShape::from);
     let shape = match decisions::get(&services.app, caller.tenant, id).await {
         Err(StorageError::Erased) => {
             let left = decisions::erased(&services.app, caller.tenant, id).await?.ok_or_else(not_found)?;
             let found = FoundDecision { summary: left.summary, reasons: None };
             let (erased_at_ms, left) = (MomentOrNull(left.erased_at_ms), SummaryShape::of(found, false));
-            ReadShape::Erased(Box::new(ErasedShape { left, erased_at_ms, state }))
+            ReadShape::Erased(Box::new(ErasedShape { left, erased_at_ms, state, review }))
         }
         stored => {
             let stored = stored?.ok_or_else(not_found)?;
             let decided = DecidedShape::of(&stored, caller.has(Scope::DecisionsRead));
-            ReadShape::Decided(Box::new(DecidedShape { state, ..decided }))
+            ReadShape::Decided(Box::new(DecidedShape { state, review, ..decided }))
         }
     };
     ApiResponse::json(Status::Ok, &shape)

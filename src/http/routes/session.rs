@@ -78,7 +78,7 @@ pub struct SessionShape {
 }
 
 /// Where a request comes from.
-pub struct RequestOrigin(Origin);
+pub struct RequestOrigin(pub Origin);
 
 #[rocket::async_trait]
 impl<'r> FromRequest<'r> for RequestOrigin {
@@ -115,7 +115,7 @@ fn cookie_name(services: &Services) -> &'static str {
     if is_secure(services) { "__Host-tollgate-session" } else { "tollgate-session" }
 }
 
-fn is_secure(services: &Services) -> bool {
+pub(super) fn is_secure(services: &Services) -> bool {
     services.issuer.as_str().starts_with("https:")
 }
 
@@ -130,9 +130,15 @@ fn cookie(services: &Services, value: String, age: CookieAge) -> String {
         .to_string()
 }
 
+/// The cookie of a session that has just begun.
+pub(super) fn session_cookie(services: &Services, signed_in: &SignedIn) -> String {
+    let age = CookieAge::seconds(signed_in.lasts.as_secs().cast_signed());
+    cookie(services, signed_in.refresh_token.clone(), age)
+}
+
 fn respond(services: &Services, signed_in: SignedIn) -> Result<ApiResponse, Problem> {
-    let SignedIn { tenant, user, access_token, refresh_token, lasts } = signed_in;
-    let age = CookieAge::seconds(lasts.as_secs().cast_signed());
+    let session_cookie = session_cookie(services, &signed_in);
+    let SignedIn { tenant, user, access_token, .. } = signed_in;
     let shape = SessionShape {
         access_token: access_token.text,
         token_type: "Bearer",
@@ -141,7 +147,7 @@ fn respond(services: &Services, signed_in: SignedIn) -> Result<ApiResponse, Prob
         user: user.into(),
         tenant: SessionTenantShape { id: tenant.id.0, name: tenant.name },
     };
-    Ok(ApiResponse::json(Status::Ok, &shape)?.with("Set-Cookie", cookie(services, refresh_token, age)))
+    Ok(ApiResponse::json(Status::Ok, &shape)?.with("Set-Cookie", session_cookie))
 }
 
 /// Signs a person in.

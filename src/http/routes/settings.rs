@@ -3,5 +3,7 @@
 //! A setting on which other people rely must not be changed without asking whether it needs a second
 //! person.
 
+pub mod openid;
 pub mod retention;
+pub mod reviews;
 pub mod second_person;

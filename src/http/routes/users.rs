@@ -61,7 +61,7 @@ body! {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UserState {
-    /// Has not set a password yet.
+    /// Has not set a password yet, and never came from a provider.
     Invited,
     Active,
     Disabled,
@@ -75,7 +75,12 @@ pub struct UserShape {
     pub display_name: String,
     pub roles: Vec<RoleShape>,
     pub state: UserState,
-    /// Whether signing in needs a code of a second factor.
+    /// Whether the user has a password.
+    pub password: bool,
+    /// The provider of OpenID Connect from which the user comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openid_issuer: Option<String>,
+    /// Whether signing in with a password needs a code of a second factor.
     pub second_factor: bool,
     pub created_at_ms: Moment,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +89,8 @@ pub struct UserShape {
 
 impl From<User> for UserShape {
     fn from(user: User) -> Self {
-        let state = match (user.disabled_at_ms, user.has_password) {
+        let can_sign_in = user.has_password || user.openid_issuer.is_some();
+        let state = match (user.disabled_at_ms, can_sign_in) {
             (Some(_), _) => UserState::Disabled,
             (None, false) => UserState::Invited,
             (None, true) => UserState::Active,
@@ -95,6 +101,8 @@ impl From<User> for UserShape {
             display_name: user.display_name,
             roles: user.roles.into_iter().map(RoleShape).collect(),
             state,
+            password: user.has_password,
+            openid_issuer: user.openid_issuer,
             second_factor: user.has_second_factor,
             created_at_ms: user.created_at_ms.into(),
             last_sign_in_at_ms: user.last_sign_in_at_ms.map(Moment),

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::JournalError;
-use crate::domain::decision::{Decision, EvidenceVersion};
+use crate::domain::decision::{Decision, EvidenceVersion, Origin};
 use crate::domain::money::Currency;
 use crate::domain::payment::PaymentOrder;
 use crate::domain::plugin::Digest;
 use crate::domain::rates::Rates;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::Randomness;
+use crate::domain::verdict::Outcome;
 use crate::storage::evidence::{self, SALT_LENGTH_BYTES};
 use crate::storage::series::{AggregateRow, KnownSeries, TenantSeries, rows_of};
 use crate::storage::values::value_keys;
@@ -91,6 +92,11 @@ impl PreparedDecision {
 
     pub fn order(&self) -> &PaymentOrder {
         &self.decision.evidence.payment.order
+    }
+
+    /// Whether it opens a review.
+    pub fn waits_for_person(&self) -> bool {
+        self.decision.outcome == Outcome::Review && self.decision.origin == Origin::Api
     }
 
     pub fn received_at_ms(&self) -> u64 {

@@ -158,10 +158,10 @@ pub(super) async fn bound(
         .collect()
 }
 
-/// The insert statement, with or without binding the keys, and with or without the values for nodes
-/// of the release before.
+/// The insert statement, with or without binding the keys, with or without the values for nodes of
+/// the release before, and with or without reviews: a part that has nothing to do costs time, too.
 macro_rules! insert_statement {
-    ($claimed:expr, $valued:expr) => {
+    ($claimed:expr, $valued:expr, $queued:expr) => {
         concat!("with ", $claimed, " decided as (
         insert into decisions (
             tenant_id, id, client_id, idempotency_key, request_hash, origin, outcome, received_at_ms,
@@ -179,7 +179,7 @@ macro_rules! insert_statement {
              as d (tenant_id, id, client_id, key, request_hash, origin, outcome, received_at_ms,
                    revision, reference, amount_minor, currency, method,
                    payload, payload_salt, payload_digest, digest, payload_version, place)
-    ), ", $valued, " aggregated as (
+    ), ", $valued, $queued, " aggregated as (
         insert into aggregate_values (
             tenant_id, value_key, received_day, received_at_ms, payment_id, amount_minor,
             method, outcome, distinct_key, by_day)
@@ -219,14 +219,31 @@ macro_rules! valued {
     };
 }
 
+/// Opens the reviews of the batch, which are therefore stored if and only if their decisions are.
+macro_rules! queued {
+    () => {
+        "queued as (
+        insert into reviews (tenant_id, id, payment_id, opened_at_ms, amount_minor, currency)
+        select q.tenant_id, q.id, q.id, q.received_at_ms, q.amount_minor, q.currency
+        from unnest($1::uuid[], $2::uuid[], $6::text[], $7::text[], $8::bigint[], $11::bigint[], $12::text[])
+             as q (tenant_id, id, origin, outcome, received_at_ms, amount_minor, currency)
+        where q.outcome = 'review' and q.origin = 'api'
+    ),"
+    };
+}
+
 /// For keys that `claim` has bound.
-const INSERT: &str = insert_statement!("", "");
-const INSERT_WITH_VALUES: &str = insert_statement!("", valued!());
+const INSERT: &str = insert_statement!("", "", "");
+const INSERT_WITH_VALUES: &str = insert_statement!("", valued!(), "");
+const INSERT_WITH_REVIEWS: &str = insert_statement!("", "", queued!());
+const INSERT_WITH_VALUES_AND_REVIEWS: &str = insert_statement!("", valued!(), queued!());
 
 /// Also binds the keys. If one is already bound, nothing is stored. A single statement is its
 /// own transaction, so the batch is durable after one round trip.
-const CLAIM_AND_INSERT: &str = insert_statement!(claimed!(), "");
-const CLAIM_AND_INSERT_WITH_VALUES: &str = insert_statement!(claimed!(), valued!());
+const CLAIM_AND_INSERT: &str = insert_statement!(claimed!(), "", "");
+const CLAIM_AND_INSERT_WITH_VALUES: &str = insert_statement!(claimed!(), valued!(), "");
+const CLAIM_AND_INSERT_WITH_REVIEWS: &str = insert_statement!(claimed!(), "", queued!());
+const CLAIM_AND_INSERT_WITH_VALUES_AND_REVIEWS: &str = insert_statement!(claimed!(), valued!(), queued!());
 
 /// Whether an insert also has to claim the keys of its batch.
 #[derive(Debug, Clone, Copy)]
@@ -236,7 +253,21 @@ pub(super) enum InsertMode {
     ClaimKeys,
 }
 
-/// Inserts the decisions, the values by which they are counted, and the batch.
+fn statement_for(keys: InsertMode, writes_values: bool, opens_reviews: bool) -> &'static str {
+    match (keys, writes_values, opens_reviews) {
+        (InsertMode::KeysClaimed, false, false) => INSERT,
+        (InsertMode::KeysClaimed, true, false) => INSERT_WITH_VALUES,
+        (InsertMode::KeysClaimed, false, true) => INSERT_WITH_REVIEWS,
+        (InsertMode::KeysClaimed, true, true) => INSERT_WITH_VALUES_AND_REVIEWS,
+        (InsertMode::ClaimKeys, false, false) => CLAIM_AND_INSERT,
+        (InsertMode::ClaimKeys, true, false) => CLAIM_AND_INSERT_WITH_VALUES,
+        (InsertMode::ClaimKeys, false, true) => CLAIM_AND_INSERT_WITH_REVIEWS,
+        (InsertMode::ClaimKeys, true, true) => CLAIM_AND_INSERT_WITH_VALUES_AND_REVIEWS,
+    }
+}
+
+/// Inserts the decisions, the values by which they are counted, the reviews that they open, and the
+/// batch.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     rows: &[&PreparedDecision],
@@ -246,13 +277,8 @@ pub(super) async fn insert(
     keys: InsertMode,
 ) -> sqlx::Result<()> {
     let aggregates = aggregates(rows, known.sealed_day);
-    let statement = match (keys, known.writes_values) {
-        (InsertMode::KeysClaimed, false) => INSERT,
-        (InsertMode::KeysClaimed, true) => INSERT_WITH_VALUES,
-        (InsertMode::ClaimKeys, false) => CLAIM_AND_INSERT,
-        (InsertMode::ClaimKeys, true) => CLAIM_AND_INSERT_WITH_VALUES,
-    };
-    let mut query = sqlx::query(statement)
+    let opens_reviews = rows.iter().any(|row| row.waits_for_person());
+    let mut query = sqlx::query(statement_for(keys, known.writes_values, opens_reviews))
         .bind(each(rows, |row| row.decision.tenant.0))
         .bind(each(rows, |row| row.decision.id().0))
         .bind(each(rows, |row| row.decision.client.0))

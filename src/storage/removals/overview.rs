@@ -39,7 +39,7 @@ pub async fn beyond(app: &AppPool, tenant: TenantId, first_kept: Month) -> Resul
             .fetch_optional(&mut *connection)
             .await?;
             let decisions: i64 = sqlx::query_scalar(
-                "select count(*) from (select from decisions where tenant_id = $1 and id < $2 limit $3) some",
+                "select count(*) from (select from decisions where tenant_id = $1 and id < $2 limit $3) as beyond",
             )
             .bind(tenant.0)
             .bind(first_id(first_kept))

@@ -324,6 +324,7 @@ async fn an_event_counts_from_its_own_time() {
         let payment = decision.id();
         drop(journal.store(decision).await.unwrap());
         let event = NewPaymentEvent {
+            review_id: Uuid::now_v7(),
             id: Uuid::now_v7(),
             payment,
             kind,

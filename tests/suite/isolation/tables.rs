@@ -56,6 +56,9 @@ pub async fn seed(superuser: &mut PgConnection, tenant: TenantId) {
         "sign_ins",
         "revocations",
         "proposals",
+        "openid_settings",
+        "reviews",
+        "review_settings",
     ];
     for table in own_rows {
         let statement = seed_statement(table, tenant);
@@ -114,6 +117,11 @@ pub fn seed_statement(table: &str, tenant: TenantId) -> String {
         "sign_ins" => format!("('{tenant}', gen_random_uuid(), '{tenant}', 0, 0, 0, 0, null, null, null)"),
         "proposals" => format!("('{tenant}', gen_random_uuid(), 'erasure', '{{}}', 'u', 0, 'open', null, null, '')"),
         "revocations" => format!("('{tenant}', default, gen_random_uuid(), null, null, 0)"),
+        "openid_settings" => {
+            format!("('{tenant}', 'https://a.example', 'c', null, 'groups', '[]', true, 'u', 0)")
+        }
+        "reviews" => format!("('{tenant}', gen_random_uuid(), gen_random_uuid(), 0, 1, 'EUR')"),
+        "review_settings" => format!("('{tenant}', 15, null, null, '{{}}')"),
         "unchecked_fields" => format!("('{tenant}', gen_random_uuid()::text, 0)"),
         "tables" => format!(
             "('{tenant}', 'table-' || gen_random_uuid(), '', 'exact', 'text', '{{}}', '{{}}', 'u', 0, null, null)"

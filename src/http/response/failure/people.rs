@@ -6,6 +6,7 @@ use crate::http::edge::client_rates::whole_seconds;
 use crate::http::response::failure::internal;
 use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::people::clients::ClientError;
+use crate::people::openid::OpenidSettingsError;
 use crate::people::second_factor::SecondFactorError;
 use crate::people::sign_in::SignInError;
 use crate::people::tenants::TenantError;
@@ -49,6 +50,11 @@ impl From<SignInError> for Problem {
         match error {
             SignInError::Wrong => {
                 let detail = "The tenant, the e-mail address, the password or the code is wrong.";
+                Self::new(ProblemKind::SignInFailed, detail)
+            }
+            SignInError::PasswordsOff => {
+                let detail =
+                    "Passwords are switched off for this tenant. Sign in with your company's account.";
                 Self::new(ProblemKind::SignInFailed, detail)
             }
             SignInError::CodeRequired => {
@@ -110,6 +116,27 @@ impl From<UserError> for Problem {
                 Self::new(ProblemKind::Conflict, detail)
             }
             UserError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<OpenidSettingsError> for Problem {
+    fn from(error: OpenidSettingsError) -> Self {
+        match error {
+            OpenidSettingsError::Issuer(detail) => invalid("/issuer", format!("is no issuer: {detail}")),
+            OpenidSettingsError::IssuerNotAllowed => {
+                let detail = "is not allowed by the operator of this server: ask for it to be added to \
+                              openid_issuers";
+                invalid("/issuer", detail.to_owned())
+            }
+            OpenidSettingsError::NoAdministrator => {
+                let detail = "Nobody who may change users has signed in by this provider yet, so everybody \
+                              could be locked out. Sign in by it with such a role first.";
+                Self::new(ProblemKind::Conflict, detail)
+            }
+            OpenidSettingsError::Roles(error) => error.into(),
+            OpenidSettingsError::Auth(error) => error.into(),
+            OpenidSettingsError::Storage(error) => error.into(),
         }
     }
 }
@@ -180,6 +207,7 @@ impl From<ProposalError> for Problem {
             ProposalError::CloseTable(error) => error.into(),
             ProposalError::Erase(error) => error.into(),
             ProposalError::User(error) => error.into(),
+            ProposalError::Openid(error) => error.into(),
         }
     }
 }

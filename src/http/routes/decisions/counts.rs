@@ -101,7 +101,7 @@ impl CountsShape {
 #[utoipa::path(
     tag = "decisions",
     params(
-        ("from_ms" = Option<u64>, Query, description = "Default: an hour before the end. At most 7 days before it"),
+        ("from_ms" = Option<u64>, Query, description = "Default: an hour before the end. An earlier time than 7 days before it means 7 days"),
         ("to_ms" = Option<u64>, Query, description = "Default: up to what is counted, which is some seconds ago"),
         (
             "step" = Option<String>, Query,
@@ -124,12 +124,10 @@ pub async fn counts(
     let lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
     let counted_ms = services.world.now_ms().saturating_sub(lag_ms);
     let to_ms = query.time_ms("to_ms").unwrap_or(counted_ms).min(counted_ms) / SPAN_MS * SPAN_MS;
-    let from_ms = query.time_ms("from_ms").unwrap_or(to_ms.saturating_sub(DEFAULT_MS)).min(to_ms);
-    let from_ms = from_ms / step.ms() * step.ms();
-    let length_ms = to_ms - from_ms;
-    if length_ms > DAYS_MAX * Step::Day.ms() + step.ms() {
-        query.error("from_ms", format!("expected a time at most {DAYS_MAX} days before the end"));
-    } else if length_ms.div_ceil(step.ms()) > SPANS_MAX {
+    let from_ms = query.time_ms("from_ms").unwrap_or(to_ms.saturating_sub(DEFAULT_MS));
+    let earliest_ms = to_ms.saturating_sub(DAYS_MAX * Step::Day.ms());
+    let from_ms = from_ms.clamp(earliest_ms, to_ms) / step.ms() * step.ms();
+    if (to_ms - from_ms).div_ceil(step.ms()) > SPANS_MAX {
         query.error("step", format!("expected longer steps: at most {SPANS_MAX} are counted at once"));
     }
     query.finish()?;

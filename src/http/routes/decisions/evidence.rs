@@ -14,6 +14,7 @@ use crate::domain::verdict::{Reason, RuleResult};
 use crate::http::response::moment::Moment;
 use crate::http::routes::payments::body::PaymentShape;
 use crate::http::routes::payments::{OutcomeShape, ReasonShape};
+use crate::http::routes::reviews::PaymentReviewShape;
 use crate::storage::decisions::StoredDecision;
 use facts::FactShape;
 
@@ -44,6 +45,9 @@ pub struct DecisionShape {
     /// written.
     pub comparison_version: u16,
     pub position: PositionShape,
+    /// The payment's newest review, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<PaymentReviewShape>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -142,6 +146,7 @@ impl DecisionShape {
                 sequence: position.sequence,
                 position: position.position,
             },
+            review: None,
         }
     }
 }

@@ -109,6 +109,7 @@ pub async fn report_event(
     let EventBody { kind, at_ms, note } = body.read(now_ms)?;
     let event = NewPaymentEvent {
         id: services.world.uuid_v7(now_ms),
+        review_id: services.world.uuid_v7(now_ms),
         payment,
         kind,
         at_ms,

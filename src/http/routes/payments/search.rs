@@ -74,7 +74,7 @@ fn one_of<T, const N: usize>(
     query.parsed(parameter, |text| parse(text).ok_or_else(expected))
 }
 
-fn amount_minor(text: &str) -> Result<i64, String> {
+pub fn amount_minor(text: &str) -> Result<i64, String> {
     let amount = text.parse().ok().filter(|amount| (0..=AMOUNT_MINOR_MAX).contains(amount));
     amount.ok_or_else(|| format!("expected minor units, a whole number from 0 to {AMOUNT_MINOR_MAX}"))
 }

@@ -4,12 +4,15 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::domain::openid::OpenidSettings;
 use crate::domain::proposal::{Change, Proposal, ProposedEntry};
 use crate::domain::ruleset::Share;
 use crate::domain::tenant::Scope;
 use crate::http::request::codecs::Percent;
 use crate::http::response::moment::Moment;
 use crate::http::routes::rulesets::deployments::{CanaryShape, GuardBody};
+use crate::http::routes::settings::openid::MappedRoleShape;
+use crate::http::routes::settings::reviews::ReviewSettingsBody;
 use crate::http::routes::users::RoleShape;
 
 /// The most entries of a list that are shown of a proposal.
@@ -113,6 +116,33 @@ pub struct ChangeShape {
     pub roles: Option<Vec<RoleShape>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reviews: Option<ReviewSettingsBody>,
+    /// Absent if nobody can sign in by OpenID Connect any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openid: Option<ProposedOpenidShape>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProposedOpenidSettings)]
+pub struct ProposedOpenidShape {
+    pub issuer: String,
+    pub client_id: String,
+    pub roles_claim: String,
+    pub role_mapping: Vec<MappedRoleShape>,
+    pub password_sign_in: bool,
+}
+
+impl From<OpenidSettings> for ProposedOpenidShape {
+    fn from(settings: OpenidSettings) -> Self {
+        Self {
+            issuer: settings.issuer.as_str().to_owned(),
+            client_id: settings.client_id,
+            roles_claim: settings.roles_claim,
+            role_mapping: settings.role_mapping.into_iter().map(MappedRoleShape::from).collect(),
+            password_sign_in: settings.password_sign_in,
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -175,6 +205,10 @@ impl From<Change> for ChangeShape {
             Change::PasswordLink { user, email } | Change::SecondFactorRemoved { user, email } => {
                 Self { user_id: Some(user.0), email: Some(email), ..empty }
             }
+            Change::Openid { settings } => {
+                Self { openid: settings.map(|settings| (*settings).into()), ..empty }
+            }
+            Change::ReviewSettings { settings } => Self { reviews: Some(settings.into()), ..empty },
             Change::SecondPersonOff => empty,
         }
     }
