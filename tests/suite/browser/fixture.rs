@@ -10,9 +10,13 @@ use crate::support::components::component;
 use crate::support::database::TestDatabase;
 use crate::support::decisions::now_ms;
 use crate::support::lists::until_valid;
+use crate::support::openid::{self, set};
 use crate::support::people::{PASSWORD, SignedIn, create_user, set_password, sign_in};
 use crate::support::program::TEST_TIMEOUT;
 use crate::support::service::{Caller, Node, payment_with, send};
+
+/// Nobody connects to it.
+const ISSUER: &str = "https://login.example.com";
 
 pub struct Fixture {
     pub node: Node,
@@ -31,7 +35,8 @@ pub struct Fixture {
 impl Fixture {
     pub async fn new() -> Self {
         let database = TestDatabase::create().await;
-        let node = Node::start_with(&database, &[("quarantine_failures_min", json!(5))]).await;
+        let settings = [("quarantine_failures_min", json!(5)), ("openid_issuers", json!([ISSUER]))];
+        let node = Node::start_with(&database, &settings).await;
         let client = Caller::of_new_tenant(&node, TENANT).await;
         let (ann, bob) = people(&node, &client).await;
         clients(&client).await;
@@ -42,6 +47,8 @@ impl Fixture {
         let request = json!({"reason": "The customer asked for it (ticket 4711)."});
         done(client.post(&format!("/decisions/{erased}/erasure"), &request).await);
         done(ann.send(Method::PUT, "/settings/retention", &json!({"months_kept": 24})).await);
+        reviews(&ann, &bob, &reviewed).await;
+        set(&client, &openid::settings(ISSUER)).await;
         proposals(&ann, &bob).await;
         Self { node, client, ann, bob, approved, reviewed, rejected, erased, backtest, _database: database }
     }
@@ -218,6 +225,17 @@ async fn trials(client: &Caller) -> String {
         pay(client, &format!("order {number}"), &changes).await;
     }
     backtest
+}
+
+/// Leaves one review decided, one claimed and the others open.
+async fn reviews(ann: &SignedIn, bob: &SignedIn, decided: &str) {
+    let settings = json!({"lease_min": 30, "event_kinds": ["fraud", "refunded"]});
+    done(ann.send(Method::PUT, "/settings/reviews", &settings).await);
+    let decision = json!({"outcome": "approve", "note": "She called back from the number that we know."});
+    done(ann.send(Method::POST, &format!("/reviews/{decided}/decision"), &decision).await);
+    let (_, page) = bob.get("/reviews?state=open").await;
+    let claimed = page["items"][1]["id"].as_str().unwrap().to_owned();
+    done(bob.send(Method::POST, &format!("/reviews/{claimed}/claim"), &json!({})).await);
 }
 
 /// Turns the second person on, and leaves proposals in every state.
