@@ -81,7 +81,7 @@ async fn two_administrators_bring_a_change_of_the_rules_live_and_take_it_back() 
     let file = folder.path().join("hostile.wasm");
     std::fs::write(&file, component("good")).unwrap();
     browser.find(Locator::Id("plugin-file")).await.unwrap().send_keys(file.to_str().unwrap()).await.unwrap();
-    wait_for_text(&browser, ".report", "Accepted: hostile 1.0.0").await;
+    wait_for_text(&browser, "main", "Accepted: hostile 1.0.0").await;
     steps.passed("a plugin is uploaded by its file and accepted");
 
     show_address(&window, "rules", "Active: revision 1").await;

@@ -66,7 +66,8 @@ impl Window {
     pub async fn logged(&self) -> Vec<String> {
         let log = self.post("/se/log", &json!({"type": "browser"})).await;
         let entries: Vec<Value> = serde_json::from_value(log).unwrap();
-        let messages = entries.iter().filter_map(|entry| entry["message"].as_str().map(str::to_owned));
+        let severe = entries.iter().filter(|entry| entry["level"] == "SEVERE" || entry["level"] == "WARNING");
+        let messages = severe.filter_map(|entry| entry["message"].as_str().map(str::to_owned));
         messages.filter(|message| !message.contains("the server responded with a status of")).collect()
     }
 

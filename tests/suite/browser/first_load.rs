@@ -8,7 +8,8 @@ use super::views::{ADMIN, sign_in_page};
 use super::{Driver, wait_for_text};
 
 const BYTES_MAX: u64 = 150_000;
-const REQUESTS_MAX: usize = 20;
+/// The frame and the view come in small modules, each a request, and are kept afterwards.
+const REQUESTS_MAX: usize = 40;
 
 /// All that was loaded: names, transferred bytes and when each ended.
 async fn loaded(window: &Window) -> Vec<Value> {
