@@ -67,7 +67,7 @@ export function table(caption, columns, rows) {
   const heads = columns.map(({ title, isNumber }) => element("th", { scope: "col", class: isNumber ? "number" : null }, title));
   const cells = (row) => row.map((cell, place) => element("td", { class: columns[place].isNumber ? "number" : null, "data-title": columns[place].title }, cell));
   const body = element("tbody", {}, ...rows.map((row) => (row instanceof Node ? row : element("tr", {}, ...cells(row)))));
-  return element("div", { class: "table", role: "region", "aria-label": caption, tabindex: "0" },
+  return element("div", { class: "table", role: "group", "aria-label": caption, tabindex: "0" },
     element("table", {}, element("caption", { class: "visually-hidden" }, caption), element("thead", {}, element("tr", {}, ...heads)), body));
 }
 

@@ -96,8 +96,10 @@ whenEnded(async (before) => {
   if (isBack && before && person().id !== before.user.id) {
     announce(signInTexts.anotherPerson);
     location.reload();
+    // What waits was asked for by the person before, and must not be sent in the name of this one.
+    return new Promise(() => {});
   }
-  if (isBack) return;
+  if (isBack) return undefined;
   end();
   drawHeader();
   go(SIGN_IN);

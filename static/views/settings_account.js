@@ -17,7 +17,7 @@ export async function show({ signal }) {
         [people.name, user.display_name], [texts.email, user.email],
         [texts.roles, user.roles.map((role) => people.roleName[role] ?? role).join(", ")], [texts.tenant, tenant().name]])),
       card(texts.factor, secondFactor(user)),
-      card(texts.password, passwordForm())),
+      card(texts.password, passwordForm(user.email))),
     card(texts.sessions, sessions(signal)));
 }
 
@@ -27,7 +27,7 @@ async function leave() {
   go(SIGN_IN);
 }
 
-function passwordForm() {
+function passwordForm(email) {
   const { password: new_password, repeat } = newPasswordFields();
   const current_password = field(texts.current, input({ type: "password", autocomplete: "current-password" }));
   const fields = { current_password, new_password, repeat };
@@ -37,7 +37,10 @@ function passwordForm() {
     announce(texts.passwordChanged);
     await leave();
   };
-  return form(fields, texts.changePassword, submit, { kind: null, label: texts.changePassword }).node;
+  const { node } = form(fields, texts.changePassword, submit, { kind: null, label: texts.changePassword });
+  // Programs that keep passwords learn whose it is.
+  node.prepend(input({ autocomplete: "username", value: email, hidden: true }));
+  return node;
 }
 
 // What is shown depends on what the person has, and changes with it.

@@ -31,7 +31,7 @@ const isOwn = (user) => user.id === person().id;
 function rowOf(user, mayChange, refresh) {
   const cells = [
     [user.display_name, isOwn(user) ? ` (${texts.you})` : ""].join(""),
-    user.email,
+    element("span", { class: "breaks" }, user.email),
     user.roles.map((role) => texts.roleName[role] ?? role).join(", "),
     badge(user.state, texts.stateName[user.state]),
     signsInWith(user).join(", ") || settings.none,

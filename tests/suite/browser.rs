@@ -4,10 +4,20 @@
 //! They need chromium and chromedriver. Without these they pass with a message, unless
 //! `TOLLGATE_BROWSER=required` is set, as in continuous integration.
 
+mod accessibility;
+mod administrator;
+mod auditor;
+mod devtools;
+mod ended_sessions;
+mod first_load;
+mod fixture;
+mod injection;
+mod layout;
 mod openid;
 mod people;
 mod reviews;
 mod rules;
+mod views;
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
