@@ -386,12 +386,14 @@ async fn reviews(client: &mut DocumentedCaller, node: &Node) {
 async fn second_person(client: &mut DocumentedCaller, node: &Node, machine: &Caller) {
     client.caller = machine.clone();
     client.get("/settings/second-person").await;
+    let table = json!({"name": "fees", "lookup": "exact", "kind": "text", "columns": []});
+    client.post("/tables", &table, 201).await;
     let settings = |needed: bool| Some(json!({ "needed": needed }));
     let path = "/settings/second-person";
     client.call(Method::PUT, path, settings(true).as_ref(), 409).await;
     let cleo = create_user(machine, "cleo@example.com", &["admin"]).await;
     client.call(Method::PUT, path, settings(true).as_ref(), 200).await;
-    for removed in ["/settings/openid", "/tables/rates", &format!("/users/{cleo}/second-factor")] {
+    for removed in ["/settings/openid", "/tables/fees", &format!("/users/{cleo}/second-factor")] {
         client.call(Method::DELETE, removed, None, 202).await;
     }
     let close = client.call(Method::DELETE, "/lists/friends", None, 202).await;

@@ -117,7 +117,8 @@ async fn the_openapi_document_is_complete() {
         let what = format!("{method} {path}");
         let responses = operation["responses"].as_object().unwrap();
         assert!(!responses.is_empty(), "{what}");
-        assert!(responses.keys().any(|status| status.starts_with('2')), "{what} never succeeds");
+        // Some only send a browser on.
+        assert!(responses.keys().any(|status| status.starts_with(['2', '3'])), "{what} never succeeds");
         for (status, response) in responses {
             assert!(response["description"].is_string(), "{what} {status}");
             let problem = status.starts_with(['4', '5']) && path != "/oauth/token";
