@@ -116,7 +116,7 @@ async fn an_administrator_sets_how_reviews_work() {
     let browser = driver.browser().await;
     sign_in_page(&browser, &node, "settings/reviews", "ann@example.com").await;
     wait_for_text(&browser, "h2", "How reviews work").await;
-    let lease = browser.find(Locator::XPath("//form//input")).await.unwrap();
+    let lease = browser.wait().for_element(Locator::XPath("//form//input")).await.unwrap();
     lease.clear().await.unwrap();
     lease.send_keys("0").await.unwrap();
     keys(&browser, ENTER).await;
