@@ -87,7 +87,8 @@ impl<'r> Responder<'r, 'static> for ApiResponse {
             response.header(content_type).sized_body(self.body.len(), Cursor::new(self.body));
         }
         for header in self.headers {
-            response.header(header);
+            // Several cookies are several headers.
+            response.header_adjoin(header);
         }
         response.ok()
     }

@@ -61,6 +61,7 @@ export function queue({ conditions, signal, onSelect, whenEmpty }) {
     const isSame = wanted.length === list.children.length && wanted.every((row, place) => list.children[place] === row);
     if (!isSame) list.replaceChildren(...wanted);
     if (focused && !isSame) rows.get(focused)?.firstChild.focus({ preventScroll: true });
+    for (const id of [...rows.keys()].filter((known) => !items.some((item) => item.id === known))) rows.delete(id);
     list.hidden = items.length === 0;
     fill(rest, items.length ? null : whenEmpty(), cursor ? button(texts.more, more) : null);
   }

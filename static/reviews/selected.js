@@ -55,9 +55,15 @@ export function selected({ id, signal, onChange, onDecided }) {
     // Nobody else decides it while this person writes.
     if (!leaseLine.isOwn()) await change("claim");
     note?.close();
-    note = noteForm({ id, outcome, onSend: (text) => decide(outcome, text), onClose: () => { note = null; } });
+    note = noteForm({ id, outcome, onSend: (text) => decide(outcome, text), onClose: noteClosed });
     fill(notePlace, note.node);
     note.focus();
+  }
+
+  function noteClosed() {
+    note = null;
+    // The focus was in the form.
+    acts.querySelector("button, a")?.focus();
   }
 
   async function decide(outcome, text) {
