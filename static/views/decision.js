@@ -1,7 +1,8 @@
 // One decision as a readable page.
 
+import { actor } from "../actors.js";
 import { get } from "../api.js";
-import { badge, card, definitions, element, heading, link, money, mono, time } from "../elements.js";
+import { badge, card, definitions, element, heading, link, money, time } from "../elements.js";
 import { chainCard, eventsCard, evidence, othersCard } from "../decisions/evidence.js";
 import { replay } from "../decisions/replay.js";
 import { reviewCard } from "../reviews/conclusion.js";
@@ -32,10 +33,10 @@ const erased = (left, signal) => element("div", {},
   heading(texts.title(left.id), badge(left.outcome)),
   card(texts.erasedTitle, element("p", {}, texts.erasedDetail), definitions([
     [texts.amount, money(left.amount_minor, left.currency)],
-    [texts.method, left.method],
+    [texts.method, left.method.replaceAll("_", " ")],
     [texts.received, time(left.received_at_ms)],
     [texts.revision, left.revision],
-    [texts.client, mono(left.client)],
+    [texts.client, actor(`client:${left.client}`)],
     [texts.erasedAt, left.erased_at_ms ? time(left.erased_at_ms) : null],
   ])),
   reviewCard(left.review),

@@ -48,11 +48,11 @@ async function parts(context, refresh) {
 
 function roles(activation, number) {
   const told = [
-    activation?.revision === number ? texts.isActive : null,
-    activation?.canary?.revision === number ? texts.isCanary(activation.canary.share_percent) : null,
-    activation?.shadow === number ? texts.isShadow : null,
-  ].filter(Boolean);
-  return told.map((word) => badge("", word));
+    activation?.revision === number ? badge("active", texts.isActive) : null,
+    activation?.canary?.revision === number ? badge("", texts.isCanary(activation.canary.share_percent)) : null,
+    activation?.shadow === number ? badge("shadow", texts.isShadow) : null,
+  ];
+  return told.filter(Boolean).flatMap((one) => [one, " "]);
 }
 
 function changes(number, { body, tag }, refresh) {

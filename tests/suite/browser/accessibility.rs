@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use fantoccini::Locator;
+
 use super::devtools::Window;
 use super::fixture::Fixture;
 use super::rules::press;
@@ -76,6 +78,7 @@ async fn no_view_and_no_dialog_has_a_serious_defect_of_accessibility() {
             for (within, button) in acts {
                 press(&window.browser, within, button).await;
             }
+            window.browser.wait().for_element(Locator::Css("dialog[open] h2")).await.expect(address);
             findings.check(&window, &format!("dialog of {address} ({scheme})")).await;
             close_dialogs(&window).await;
         }

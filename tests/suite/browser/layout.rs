@@ -1,6 +1,8 @@
 //! Every view at the width of a phone, of a laptop and of a large screen, in both colour schemes.
 
 use super::Driver;
+use fantoccini::Locator;
+
 use super::accessibility::{close_dialogs, dialogs, open_folded};
 use super::devtools::Window;
 use super::fixture::Fixture;
@@ -53,6 +55,7 @@ async fn every_view_fits_into_a_phone_a_laptop_and_a_large_screen() {
             for (within, button) in acts {
                 press(&window.browser, within, button).await;
             }
+            window.browser.wait().for_element(Locator::Css("dialog[open] h2")).await.expect(address);
             let what = format!("{}-{scheme}-dialog-{place:02}", size.0);
             wrong.extend(misfits(&window, &format!("{what} of {address}")).await);
             super::picture(&window.browser, &what).await;
