@@ -386,7 +386,8 @@ async fn reviews(client: &mut DocumentedCaller, node: &Node) {
 async fn second_person(client: &mut DocumentedCaller, node: &Node, machine: &Caller) {
     client.caller = machine.clone();
     client.get("/settings/second-person").await;
-    let table = json!({"name": "fees", "lookup": "exact", "kind": "text", "columns": []});
+    let columns = json!([{"name": "fee", "kind": "number"}]);
+    let table = json!({"name": "fees", "lookup": "exact", "kind": "text", "columns": columns});
     client.post("/tables", &table, 201).await;
     let settings = |needed: bool| Some(json!({ "needed": needed }));
     let path = "/settings/second-person";
