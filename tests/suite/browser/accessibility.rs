@@ -83,8 +83,8 @@ async fn no_view_and_no_dialog_has_a_serious_defect_of_accessibility() {
             close_dialogs(&window).await;
         }
     }
-    println!("accessibility: {} views and {} dialogs in two schemes", all.len(), dialogs().len());
-    println!("found by impact: {:?}; minor and moderate ones: {:?}", findings.counts, findings.others);
+    eprintln!("accessibility: {} views and {} dialogs in two schemes", all.len(), dialogs().len());
+    eprintln!("found by impact: {:?}; minor and moderate ones: {:?}", findings.counts, findings.others);
     assert!(findings.severe.is_empty(), "{:#?}", findings.severe);
     window.browser.close().await.unwrap();
     fixture.node.stop().await;

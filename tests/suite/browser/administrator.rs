@@ -22,7 +22,7 @@ struct Steps(Instant);
 
 impl Steps {
     fn passed(&mut self, step: &str) {
-        println!("{:>6} ms: {step}", self.0.elapsed().as_millis());
+        eprintln!("{:>6} ms: {step}", self.0.elapsed().as_millis());
         self.0 = Instant::now();
     }
 }
@@ -124,7 +124,7 @@ async fn two_administrators_bring_a_change_of_the_rules_live_and_take_it_back() 
     let clicked = Instant::now();
     press(&browser, "dialog", "Approve").await;
     let id = paid_by_revision_2(&client).await;
-    println!(
+    eprintln!(
         "           from the click on Approve to the first payment decided: {} ms",
         clicked.elapsed().as_millis()
     );

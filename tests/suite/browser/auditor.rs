@@ -64,7 +64,7 @@ async fn an_auditor_sees_every_view_and_nothing_that_changes_anything() {
         found.extend(texts);
     }
     assert!(window.happened().await.is_empty(), "{:?}", window.happened().await);
-    println!("an auditor sees {seen} views, with these buttons only: {found:?}");
+    eprintln!("an auditor sees {seen} views, with these buttons only: {found:?}");
     window.browser.close().await.unwrap();
     fixture.node.stop().await;
 }
@@ -110,7 +110,7 @@ async fn the_api_refuses_every_change_of_an_auditor() {
             if is_refused { refused.push(line) } else { allowed.push(line) }
         }
     }
-    println!("the API refuses {} changing operations to an auditor", refused.len());
+    eprintln!("the API refuses {} changing operations to an auditor", refused.len());
     assert!(allowed.is_empty(), "{allowed:#?}");
     assert!(refused.len() > 30, "{refused:#?}");
     fixture.node.stop().await;

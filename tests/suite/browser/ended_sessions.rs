@@ -89,7 +89,7 @@ async fn what_is_typed_outlives_every_way_in_which_a_session_ends() {
     scene.sign_in_again("expired").await;
     press(&window.browser, "main", "Save as a new revision").await;
     wait_for_text(&window.browser, "h1", "Revision 2").await;
-    println!("expired while typing: the note was kept and sent");
+    eprintln!("expired while typing: the note was kept and sent");
 
     let users = done(scene.client.get("/users").await);
     let ann = users["items"].as_array().unwrap().iter().find(|user| user["email"] == ADMIN).unwrap();
@@ -100,7 +100,7 @@ async fn what_is_typed_outlives_every_way_in_which_a_session_ends() {
     scene.sign_in_again("revoked").await;
     wait_for_text(&window.browser, "main table", "Mallory").await;
     wait_for_text(&window.browser, "main table", "seen twice").await;
-    println!("revoked by an administrator: the entry was kept and sent");
+    eprintln!("revoked by an administrator: the entry was kept and sent");
 
     scene.write_note("Signed out elsewhere.").await;
     let elsewhere = sign_in(&scene.node, TENANT, ADMIN).await;
@@ -108,7 +108,7 @@ async fn what_is_typed_outlives_every_way_in_which_a_session_ends() {
     press(&window.browser, "main", "Save as a new revision").await;
     scene.sign_in_again("elsewhere").await;
     wait_for_text(&window.browser, "h1", "Revision 3").await;
-    println!("signed out everywhere: the note was kept and sent");
+    eprintln!("signed out everywhere: the note was kept and sent");
     assert_eq!(scene.notes().await[..2], ["Signed out elsewhere.", "An expired session."]);
 
     scene.write_entry("Trudy").await;
@@ -119,7 +119,7 @@ async fn what_is_typed_outlives_every_way_in_which_a_session_ends() {
     wait_for_text(&window.browser, "h1", "Sign in").await;
     let cookies = window.run("return document.querySelector('#session')?.textContent ?? null", vec![]).await;
     assert!(cookies.is_null(), "{cookies}");
-    println!("left without signing in: signed out");
+    eprintln!("left without signing in: signed out");
     assert!(window.happened().await.is_empty(), "{:?}", window.happened().await);
     window.browser.clone().close().await.unwrap();
     scene.node.stop().await;

@@ -50,7 +50,7 @@ async fn the_page_loads_little_and_keeps_its_files() {
     for (what, entries, ms) in [("first", &first, first_ms), ("second", &second, second_ms)] {
         let (files, calls): (Vec<Value>, Vec<Value>) = entries.iter().cloned().partition(is_file);
         let moved = entries.iter().filter(|entry| entry["bytes"] != 0).count();
-        println!(
+        eprintln!(
             "{what} load: {} bytes; {moved} requests: {} files with {} bytes, {} others with {} bytes; usable after {ms:.0} ms",
             bytes(entries),
             files.len(),

@@ -195,7 +195,7 @@ async fn nothing_that_people_and_machines_write_runs_in_the_page() {
     let fixture = Fixture::new().await;
     done(fixture.ann.send(Method::POST, "/lists", &json!({"name": "texts", "kind": "text"})).await);
     let (stored, payments) = store_everywhere(&fixture).await;
-    println!("{} strings; stored of them: {:#?}", STRINGS.len(), stored.fields);
+    eprintln!("{} strings; stored of them: {:#?}", STRINGS.len(), stored.fields);
     let window = Window::open(&driver).await;
     sign_in_page(&window, &fixture.node, "settings/account", ADMIN).await;
     window.logged().await;
@@ -225,7 +225,7 @@ async fn nothing_that_people_and_machines_write_runs_in_the_page() {
         visit(&format!("decisions?{}", encoded("reference", text)), "").await;
         visit(&format!("lists/{}", encoded("x", text).trim_start_matches("x=")), "").await;
     }
-    println!("{shown} views shown: nothing ran");
+    eprintln!("{shown} views shown: nothing ran");
     assert!(
         payments.len() > STRINGS.len() / 2 && stored.fields.values().all(|count| *count > 0),
         "{:?}",

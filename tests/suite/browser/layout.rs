@@ -62,7 +62,7 @@ async fn every_view_fits_into_a_phone_a_laptop_and_a_large_screen() {
             close_dialogs(&window).await;
         }
     }
-    println!("layout: {} views and {} dialogs at {SIZES:?} in two schemes", all.len(), dialogs().len());
+    eprintln!("layout: {} views and {} dialogs at {SIZES:?} in two schemes", all.len(), dialogs().len());
     assert!(wrong.is_empty(), "{wrong:#?}");
     window.browser.close().await.unwrap();
     fixture.node.stop().await;
