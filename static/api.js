@@ -1,6 +1,6 @@
 // Calls of the API. Every failure becomes a `Problem` with words for people.
 
-import { api as texts } from "./texts/shell.js";
+import { api as texts } from "./texts.js";
 import { renewed, token } from "./session.js";
 import { request } from "./request.js";
 

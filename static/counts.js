@@ -2,7 +2,7 @@
 // counted twice, since the server says up to which time it has counted.
 
 import { get } from "./api.js";
-import { now as texts } from "./texts/now.js";
+import { now as texts } from "./texts.js";
 
 // Events may come again after a lost connection, but not after so many others.
 const REMEMBERED_MAX = 50_000;

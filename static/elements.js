@@ -1,7 +1,7 @@
 // The elements that all views are made of. Data must be set as text, never as markup.
 
 import { majorUnits } from "./rules/amounts.js";
-import { elements as texts } from "./texts/shell.js";
+import { elements as texts } from "./texts.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -6,7 +6,7 @@ import { Problem } from "./request.js";
 import { ROUTES, SET_PASSWORD, SIGN_IN } from "./routes.js";
 import { address, go, isAllowed, register, routeOf, showAddress, start } from "./router.js";
 import { end, isSignedIn, person, resume, signOut, tenant, whenChanged, whenEnded } from "./session.js";
-import { navigation as texts, signIn as signInTexts } from "./texts/shell.js";
+import { navigation as texts, signIn as signInTexts } from "./texts.js";
 
 const outlet = element("main", { id: "content", tabindex: "-1" });
 const header = element("header", {});

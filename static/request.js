@@ -1,6 +1,6 @@
 // One request to the server. Nothing here knows of sessions.
 
-import { api as texts } from "./texts/shell.js";
+import { api as texts } from "./texts.js";
 
 export class Problem extends Error {
   constructor({ status = 0, code = "", detail, errors = [], retryAfterS = null }) {

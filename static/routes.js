@@ -2,7 +2,7 @@
 // node. `needs` is the scope without which the view is absent. Views with a `title` stand in the
 // navigation.
 
-import { navigation as texts } from "./texts/shell.js";
+import { navigation as texts } from "./texts.js";
 
 export const ROUTES = [
   { path: "now", load: () => import("./views/now.js"), needs: "decisions:read", title: texts.now },

@@ -3,7 +3,7 @@
 import { actor } from "../actors.js";
 import { get } from "../api.js";
 import { card, definitions, element, json, link, mono, pagedTable, part, quiet, table, time } from "../elements.js";
-import { decision as texts } from "../texts/decisions.js";
+import { decision as texts } from "../texts.js";
 import { foldCard, revisionLink } from "./fold.js";
 import { COLUMNS, row } from "./list.js";
 import { paymentCard } from "./payment.js";

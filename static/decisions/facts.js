@@ -1,7 +1,7 @@
 // Facts in words: what a rule asked for, and the answer.
 
 import { money } from "../elements.js";
-import { facts as texts } from "../texts/decisions.js";
+import { facts as texts } from "../texts.js";
 
 // A fact without a query is shown as its answer alone: the revision is no longer known.
 export function factInWords(fact) {

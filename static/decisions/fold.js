@@ -1,7 +1,7 @@
 // How the results of the rules became the outcome. The steps repeat what `src/domain/verdict.rs` does.
 
 import { badge, card, element, link, table } from "../elements.js";
-import { decision as texts } from "../texts/decisions.js";
+import { decision as texts } from "../texts.js";
 
 const STRICTNESS = ["approve", "review", "reject"];
 const PULLS = { pass: "approve", allow: "approve", review: "review", reject: "reject" };

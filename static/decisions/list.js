@@ -1,7 +1,7 @@
 // Payments as rows of a table.
 
 import { badge, link, money, time } from "../elements.js";
-import { search as texts } from "../texts/decisions.js";
+import { search as texts } from "../texts.js";
 
 export const COLUMNS = [
   { title: texts.received },

@@ -1,7 +1,7 @@
 // A payment as a bank lays it out: who pays whom, how much, and under which references.
 
 import { card, definitions, element, money, mono, time } from "../elements.js";
-import { decision as texts } from "../texts/decisions.js";
+import { decision as texts } from "../texts.js";
 
 export function paymentCard(payment, receivedAtMs) {
   return card(texts.payment,

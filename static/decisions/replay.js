@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { badge, button, element, fill, mono, quiet, table } from "../elements.js";
-import { decision as texts } from "../texts/decisions.js";
+import { decision as texts } from "../texts.js";
 
 // Gives the button and the place of its result.
 export function replay(id) {

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { button, card, definitions, digest, element, fill, quiet } from "../elements.js";
-import { decision as texts } from "../texts/decisions.js";
+import { decision as texts } from "../texts.js";
 import { factInWords } from "./facts.js";
 import { resultBadge } from "./fold.js";
 

@@ -3,7 +3,7 @@
 
 import { element, field, form, input, select } from "../elements.js";
 import { majorUnits, minorUnits, wholeNumber } from "../rules/amounts.js";
-import { search as texts } from "../texts/decisions.js";
+import { search as texts } from "../texts.js";
 
 const METHODS = ["card", "credit_transfer", "instant", "direct_debit", "wallet", "other"];
 const EVENTS = ["claimed", "approved", "rejected", "expired", "cancelled", "settled", "failed", "refunded", "fraud"];

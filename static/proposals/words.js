@@ -1,8 +1,7 @@
 // A proposed change in words, with what a person has to see before approving it.
 
 import { element, link, quiet } from "../elements.js";
-import { changes as texts, proposals } from "../texts/proposals.js";
-import { people } from "../texts/settings.js";
+import { changes as texts, people, proposals } from "../texts.js";
 
 export function changeInWords({ kind, change }) {
   const words = texts[kind];

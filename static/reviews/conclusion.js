@@ -2,7 +2,7 @@
 
 import { actor } from "../actors.js";
 import { badge, card, element, link, quiet, time } from "../elements.js";
-import { reviews as texts } from "../texts/reviews.js";
+import { reviews as texts } from "../texts.js";
 
 // Null while it waits.
 export function conclusion(review) {

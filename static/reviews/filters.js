@@ -1,7 +1,7 @@
 // The conditions of the queue. The address of the view has them, so that a queue can be shared.
 
 import { checkbox, element, field, form, input, select } from "../elements.js";
-import { reviews as texts } from "../texts/reviews.js";
+import { reviews as texts } from "../texts.js";
 
 const WAITING = "open,claimed";
 const NAMES = ["state", "cause", "currency", "from_ms", "to_ms", "mine"];

@@ -1,7 +1,7 @@
 // The keys of the queue. They must never act while a person types, or below a dialog.
 
 import { definitions, dialog, element } from "../elements.js";
-import { reviews as texts } from "../texts/reviews.js";
+import { reviews as texts } from "../texts.js";
 
 // `acts` has a function for each key. Keys without one do nothing.
 export function listenToKeys(acts, signal) {

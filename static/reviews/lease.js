@@ -3,7 +3,7 @@
 
 import { element, time } from "../elements.js";
 import { person } from "../session.js";
-import { reviews as texts } from "../texts/reviews.js";
+import { reviews as texts } from "../texts.js";
 
 const TICK_MS = 1000;
 

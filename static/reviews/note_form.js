@@ -2,7 +2,7 @@
 // the form is closed, the sending fails, or the session ends.
 
 import { element, field, form } from "../elements.js";
-import { reviews as texts } from "../texts/reviews.js";
+import { reviews as texts } from "../texts.js";
 
 const LENGTH_MAX = 2000;
 

@@ -4,7 +4,7 @@
 import { get } from "../api.js";
 import { badge, button, element, fill, money } from "../elements.js";
 import { person } from "../session.js";
-import { reviews as texts } from "../texts/reviews.js";
+import { reviews as texts } from "../texts.js";
 
 const PAGE_LENGTH = 50;
 const PAGE_LENGTH_MAX = 200;

@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { card, element, link, part } from "../elements.js";
 import { can } from "../session.js";
-import { reviews as texts } from "../texts/reviews.js";
+import { reviews as texts } from "../texts.js";
 
 const READ_EVERY_MS = 10_000;
 // More cannot wait.

@@ -5,7 +5,7 @@ import { element, svg, table } from "../elements.js";
 import { plainNumber } from "./amounts.js";
 import { titled } from "./blocks.js";
 import { shareInWords } from "./matrix.js";
-import { trial as texts } from "../texts/rules.js";
+import { trial as texts } from "../texts.js";
 
 const WIDTH = 640;
 const HEIGHT = 180;

@@ -5,7 +5,7 @@ import { actions, labelled, mendable, reportLine, reportingButton } from "./bloc
 import { minorUnits, isCurrencyCode, wholeNumber } from "./amounts.js";
 import * as calls from "./calls.js";
 import { go } from "../router.js";
-import { rules as words, trial as texts } from "../texts/rules.js";
+import { rules as words, trial as texts } from "../texts.js";
 
 export function startBacktestForm(revision, active) {
   const newest = input({ inputmode: "numeric", value: "10,000", class: "number" });

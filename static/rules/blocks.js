@@ -1,7 +1,7 @@
 // Blocks that the views about rules, lists and tables are made of.
 
 import { button, dialog, element, field, fill, messageOf } from "../elements.js";
-import { blocks as texts } from "../texts/rules.js";
+import { blocks as texts } from "../texts.js";
 
 // A place for what happened, read out to people who do not see it. Takes a text, a node or an error,
 // of which all parts are shown.

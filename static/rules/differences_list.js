@@ -3,7 +3,7 @@
 import { badge, element, empty } from "../elements.js";
 import { lines } from "./blocks.js";
 import { differences } from "./words.js";
-import { editing as texts } from "../texts/rules.js";
+import { editing as texts } from "../texts.js";
 
 export function differencesList(before, after, pluginOf) {
   const groups = differences(before, after, pluginOf);

@@ -7,7 +7,7 @@ import * as calls from "./calls.js";
 import { PAYMENT_SCHEMA, PAYMENT_TO_BEGIN_WITH } from "./payment_schema.js";
 import { settingsForm } from "./settings_form.js";
 import { can } from "../session.js";
-import { trial as texts, rules as words } from "../texts/rules.js";
+import { rules as words, trial as texts } from "../texts.js";
 
 const PICKED_MAX = 50;
 

@@ -1,6 +1,6 @@
 // Reads JSON that a person wrote. A number that this browser would change is refused.
 
-import { rules as texts } from "../texts/rules.js";
+import { rules as texts } from "../texts.js";
 
 export function readJson(text) {
   let changed = null;

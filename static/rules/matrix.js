@@ -3,7 +3,7 @@
 
 import { money, svg } from "../elements.js";
 import { plainNumber } from "./amounts.js";
-import { matrix as texts } from "../texts/rules.js";
+import { matrix as texts } from "../texts.js";
 
 const OUTCOMES = ["approve", "review", "reject"];
 

@@ -1,7 +1,7 @@
 // The tabs of the views about rules. Each has an address.
 
 import { element } from "../elements.js";
-import { rules as texts } from "../texts/rules.js";
+import { rules as texts } from "../texts.js";
 
 const TABS = ["active", "revisions", "live", "backtests", "plugins"];
 

@@ -1,6 +1,6 @@
 // The members of a payment that a person fills in for a dry run. All others can be written as JSON.
 
-import { trial as texts } from "../texts/rules.js";
+import { trial as texts } from "../texts.js";
 
 const METHODS = ["credit_transfer", "instant", "card", "direct_debit", "wallet", "other"];
 

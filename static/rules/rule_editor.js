@@ -5,7 +5,7 @@ import { labelled } from "./blocks.js";
 import { settingsForm } from "./settings_form.js";
 import { errorLine, tell } from "./settings_controls.js";
 import { pluginInWords } from "./words.js";
-import { editing as texts } from "../texts/rules.js";
+import { editing as texts } from "../texts.js";
 
 const NAME_PATTERN = /^[a-z0-9]+(-[a-z0-9]+)*$/;
 

@@ -4,7 +4,7 @@ import { badge, element, json, quiet } from "../elements.js";
 import { lines } from "./blocks.js";
 import { fieldsOf } from "./schema.js";
 import { pluginInWords, settingsInWords } from "./words.js";
-import { revisions as texts, rules as words } from "../texts/rules.js";
+import { revisions as texts, rules as words } from "../texts.js";
 
 export function ruleInWords(rule, pluginOf) {
   const field = fieldsOf(pluginOf(rule.plugin)?.settings_schema);

@@ -9,7 +9,7 @@ import { readJson } from "./json_text.js";
 import { capitalised, durationUnits, inUnit, nameInWords, readableDuration } from "./units.js";
 import { valueInWords } from "./words.js";
 import { element, input as anyInput, newId } from "../elements.js";
-import { rules as texts } from "../texts/rules.js";
+import { rules as texts } from "../texts.js";
 
 // A button that is pressed when a control is left must not move away from under the pointer.
 const ERROR_PAUSE_MS = 250;

@@ -6,7 +6,7 @@ import { fieldsOf, isObject } from "./schema.js";
 import { errorLine, jsonControl, tell } from "./settings_controls.js";
 import { objectControl } from "./settings_groups.js";
 import { element, newId } from "../elements.js";
-import { rules as texts } from "../texts/rules.js";
+import { rules as texts } from "../texts.js";
 
 const NO_CURRENCY = { currency: () => undefined };
 

@@ -9,7 +9,7 @@ import {
 } from "./settings_controls.js";
 import { nameInWords } from "./units.js";
 import { element, newId } from "../elements.js";
-import { rules as texts } from "../texts/rules.js";
+import { rules as texts } from "../texts.js";
 
 // The control of a field. `context` has `currency()`, of the amounts at this place, and
 // `suggestions` for names.

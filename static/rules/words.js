@@ -3,7 +3,7 @@
 import { majorUnits, isCurrencyCode, plainNumber } from "./amounts.js";
 import { canShow, fieldsOf, fits, isObject, isSame } from "./schema.js";
 import { nameInWords, readableDuration } from "./units.js";
-import { rules as texts } from "../texts/rules.js";
+import { rules as texts } from "../texts.js";
 
 const JSON_LENGTH_MAX = 120;
 const DIGEST_LENGTH = 8;

@@ -7,7 +7,7 @@ import { chainCard, eventsCard, evidence, othersCard } from "../decisions/eviden
 import { replay } from "../decisions/replay.js";
 import { reviewCard } from "../reviews/conclusion.js";
 import { can } from "../session.js";
-import { decision as texts } from "../texts/decisions.js";
+import { decision as texts } from "../texts.js";
 
 export async function show({ parameters, signal }) {
   const id = encodeURIComponent(parameters.id);

@@ -5,7 +5,7 @@ import { card, element, empty, heading, pagedTable } from "../elements.js";
 import { COLUMNS, row } from "../decisions/list.js";
 import { searchForm } from "../decisions/search_form.js";
 import { go } from "../router.js";
-import { search as texts } from "../texts/decisions.js";
+import { search as texts } from "../texts.js";
 
 const PAGE_LENGTH = 50;
 

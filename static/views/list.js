@@ -7,7 +7,7 @@ import { actions, ask, labelled, reportLine, reportingButton, titled } from "../
 import * as calls from "../rules/list_calls.js";
 import { go } from "../router.js";
 import { can } from "../session.js";
-import { lists as texts } from "../texts/lists.js";
+import { lists as texts } from "../texts.js";
 
 const PAGE = 50;
 

@@ -8,7 +8,7 @@ import { waitingCard } from "../reviews/waiting.js";
 import { card, element, empty, fill, heading, link, part, quiet, table, time } from "../elements.js";
 import { can } from "../session.js";
 import { follow } from "../stream.js";
-import { now as texts } from "../texts/now.js";
+import { now as texts } from "../texts.js";
 
 const OUTCOMES = ["approve", "review", "reject"];
 const SPANS = [

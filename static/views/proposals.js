@@ -6,8 +6,7 @@ import { announce, badge, button, card, copyButton, definitions, dialog, element
 import { ask, linkButton, titled } from "../rules/blocks.js";
 import { changeDetails, changeInWords } from "../proposals/words.js";
 import { can, person } from "../session.js";
-import { proposals as texts } from "../texts/proposals.js";
-import { people as peopleTexts } from "../texts/settings.js";
+import { people as peopleTexts, proposals as texts } from "../texts.js";
 
 export async function show({ signal }) {
   const isNeeded = can("settings:read") ? (await get("/settings/second-person", { signal })).needed : true;

@@ -7,7 +7,7 @@ import { queue } from "../reviews/queue.js";
 import { selected } from "../reviews/selected.js";
 import { can } from "../session.js";
 import { follow } from "../stream.js";
-import { reviews as texts } from "../texts/reviews.js";
+import { reviews as texts } from "../texts.js";
 
 // The feed tells of new and of decided reviews, but not of claims.
 const READ_EVERY_MS = 5000;

@@ -12,7 +12,7 @@ import { dryRunPanel } from "../rules/dry_run.js";
 import { ruleTabs } from "../rules/navigation.js";
 import { ruleInWords } from "../rules/rule_in_words.js";
 import { can } from "../session.js";
-import { revisions as texts } from "../texts/rules.js";
+import { revisions as texts } from "../texts.js";
 
 export async function show(context) {
   const place = element("div", { class: "view" });

@@ -6,7 +6,7 @@ import { differencesList } from "../rules/differences_list.js";
 import { ruleTabs } from "../rules/navigation.js";
 import { ruleInWords } from "../rules/rule_in_words.js";
 import { can } from "../session.js";
-import { revisions as texts } from "../texts/rules.js";
+import { revisions as texts } from "../texts.js";
 
 export async function show(context) {
   const { before, after } = context.parameters;

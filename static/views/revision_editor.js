@@ -13,7 +13,7 @@ import { ruleEditor } from "../rules/rule_editor.js";
 import { pluginInWords } from "../rules/words.js";
 import { go } from "../router.js";
 import { can } from "../session.js";
-import { editing as texts } from "../texts/rules.js";
+import { editing as texts } from "../texts.js";
 
 const PAUSE_MS = 250;
 

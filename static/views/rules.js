@@ -9,7 +9,7 @@ import { ruleTabs } from "../rules/navigation.js";
 import { shareInWords } from "../rules/matrix.js";
 import { shortDigest } from "../rules/words.js";
 import { can } from "../session.js";
-import { rules as texts } from "../texts/rules.js";
+import { rules as texts } from "../texts.js";
 
 export async function show() {
   const place = element("div", { class: "view" });

@@ -6,7 +6,7 @@ import { titled } from "../rules/blocks.js";
 import { plainNumber } from "../rules/amounts.js";
 import * as calls from "../rules/calls.js";
 import { ruleTabs } from "../rules/navigation.js";
-import { trial as texts } from "../texts/rules.js";
+import { trial as texts } from "../texts.js";
 
 export async function show() {
   const list = pagedTable({

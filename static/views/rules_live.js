@@ -10,7 +10,7 @@ import * as calls from "../rules/calls.js";
 import { matrixPicture } from "../rules/matrix.js";
 import { ruleTabs } from "../rules/navigation.js";
 import { can } from "../session.js";
-import { rules as words, trial as texts } from "../texts/rules.js";
+import { rules as words, trial as texts } from "../texts.js";
 
 const AT_ONCE = 3;
 

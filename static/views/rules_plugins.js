@@ -9,7 +9,7 @@ import * as calls from "../rules/calls.js";
 import { ruleTabs } from "../rules/navigation.js";
 import { shortDigest } from "../rules/words.js";
 import { can } from "../session.js";
-import { plugins as texts } from "../texts/rules.js";
+import { plugins as texts } from "../texts.js";
 
 const POLL_MS = 400;
 

@@ -6,7 +6,7 @@ import { actions, linkButton, pagedList } from "../rules/blocks.js";
 import * as calls from "../rules/calls.js";
 import { ruleTabs } from "../rules/navigation.js";
 import { can } from "../session.js";
-import { revisions as texts } from "../texts/rules.js";
+import { revisions as texts } from "../texts.js";
 
 const PAGE = 25;
 

@@ -2,7 +2,7 @@
 
 import { announce, element, field, form, heading, input, quiet } from "../elements.js";
 import { setPassword } from "../session.js";
-import { signIn as texts } from "../texts/shell.js";
+import { signIn as texts } from "../texts.js";
 import { areFilled } from "./sign_in.js";
 
 export const newPasswordFields = () => ({

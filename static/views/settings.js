@@ -3,7 +3,7 @@
 import { element, fill, heading, link, loading } from "../elements.js";
 import { go } from "../router.js";
 import { can } from "../session.js";
-import { settings as texts } from "../texts/settings.js";
+import { settings as texts } from "../texts.js";
 
 const PARTS = [
   { name: "people", needs: "users:read", load: () => import("./settings_people.js") },

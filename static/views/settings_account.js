@@ -5,7 +5,7 @@ import { announce, badge, button, card, confirm, copyButton, definitions, dialog
 import { go } from "../router.js";
 import { SIGN_IN } from "../routes.js";
 import { person, signOut, tenant } from "../session.js";
-import { account as texts, people, settings } from "../texts/settings.js";
+import { account as texts, people, settings } from "../texts.js";
 import { isRepeated, newPasswordFields } from "./set_password.js";
 import { areFilled } from "./sign_in.js";
 

@@ -5,7 +5,7 @@ import { all, get, withoutPart } from "../api.js";
 import { announce, button, card, definitions, element, empty, field, form, input, json, mono, pagedTable, quiet, select, time } from "../elements.js";
 import { csv, jsonLines, save } from "../files.js";
 import { can } from "../session.js";
-import { audit as texts } from "../texts/settings.js";
+import { audit as texts } from "../texts.js";
 
 const EXPORTED_MAX = 100_000;
 const PAGE = 200;

@@ -3,7 +3,7 @@
 import { get, patch, post, withoutPart } from "../api.js";
 import { announce, badge, button, card, confirm, copyButton, dialog, element, empty, field, form, input, mono, pagedTable, select, time } from "../elements.js";
 import { can } from "../session.js";
-import { clients as texts, settings } from "../texts/settings.js";
+import { clients as texts, settings } from "../texts.js";
 import { choices, isChosen } from "./settings_choices.js";
 
 const SCOPES = Object.keys(texts.scope);

@@ -4,7 +4,7 @@
 import { actor } from "../actors.js";
 import { isProposal, post } from "../api.js";
 import { card, confirm, definitions, element, field, fill, form, input, link, mono, quiet, time } from "../elements.js";
-import { erasure as texts } from "../texts/settings.js";
+import { erasure as texts } from "../texts.js";
 
 export async function show({ query }) {
   const done = element("div", { role: "status" });

@@ -3,7 +3,7 @@
 import { get, isProposal, post, put, remove } from "../api.js";
 import { announce, button, card, checkbox, confirm, copyButton, definitions, element, empty, field, form, input, mono, newId, part, quiet, select, time } from "../elements.js";
 import { can } from "../session.js";
-import { openid as texts, people, settings } from "../texts/settings.js";
+import { openid as texts, people, settings } from "../texts.js";
 
 const ROLES = ["admin", "author", "reviewer", "auditor"];
 const FIRST_ROWS = [{ value: "", role: "auditor" }];

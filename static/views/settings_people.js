@@ -3,7 +3,7 @@
 import { get, isProposal, patch, post, remove, withoutPart } from "../api.js";
 import { announce, badge, button, card, confirm, copyButton, definitions, dialog, element, empty, field, form, input, mono, pagedTable, time } from "../elements.js";
 import { can, person, tenant } from "../session.js";
-import { people as texts, settings } from "../texts/settings.js";
+import { people as texts, settings } from "../texts.js";
 import { choices, isChosen } from "./settings_choices.js";
 
 const OPERATORS = "operators";

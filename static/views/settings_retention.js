@@ -3,7 +3,7 @@
 import { call, get, isProposed, withoutPart } from "../api.js";
 import { announce, badge, button, card, dialog, element, empty, field, form, input, pagedTable, part, quiet, time } from "../elements.js";
 import { can } from "../session.js";
-import { retention as texts, settings } from "../texts/settings.js";
+import { retention as texts, settings } from "../texts.js";
 
 const MONTHS_MAX = 1200;
 

@@ -3,8 +3,7 @@
 import { get, isProposal, put, withoutPart } from "../api.js";
 import { announce, card, definitions, field, form, input, part, select } from "../elements.js";
 import { can } from "../session.js";
-import { reviewSettings as texts } from "../texts/reviews.js";
-import { settings } from "../texts/settings.js";
+import { reviewSettings as texts, settings } from "../texts.js";
 import { choices } from "./settings_choices.js";
 
 const LEASE_MIN_MAX = 1440;

@@ -3,7 +3,7 @@
 import { get, isProposal, put } from "../api.js";
 import { button, card, confirm, element, part, quiet } from "../elements.js";
 import { can } from "../session.js";
-import { secondPerson as texts } from "../texts/proposals.js";
+import { secondPerson as texts } from "../texts.js";
 
 const PATH = "/settings/second-person";
 

@@ -3,7 +3,7 @@
 import { get, post, withoutPart } from "../api.js";
 import { announce, button, card, dialog, element, empty, field, form, input, mono, pagedTable, time } from "../elements.js";
 import { can } from "../session.js";
-import { settings, tenants as texts } from "../texts/settings.js";
+import { settings, tenants as texts } from "../texts.js";
 
 export async function show({ signal }) {
   const list = pagedTable({

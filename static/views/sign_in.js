@@ -3,7 +3,7 @@
 import { dialog, element, field, form, heading, input, quiet } from "../elements.js";
 import { address } from "../router.js";
 import { resume, signIn } from "../session.js";
-import { signIn as texts } from "../texts/shell.js";
+import { signIn as texts } from "../texts.js";
 
 // `known` has the tenant and e-mail of the session that ended.
 export function signInForm(onSignedIn, { known = {}, extra = [], isDialog = false } = {}) {

@@ -8,7 +8,7 @@ import { plainNumber } from "../rules/amounts.js";
 import * as calls from "../rules/list_calls.js";
 import { go } from "../router.js";
 import { can } from "../session.js";
-import { tables as texts } from "../texts/tables.js";
+import { tables as texts } from "../texts.js";
 
 const PAGE = 25;
 

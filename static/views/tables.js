@@ -6,7 +6,7 @@ import { actions, labelled, reportLine, reportingButton, titled } from "../rules
 import * as calls from "../rules/list_calls.js";
 import { go } from "../router.js";
 import { can } from "../session.js";
-import { tables as texts } from "../texts/tables.js";
+import { tables as texts } from "../texts.js";
 
 const PAGE = 50;
 
