@@ -116,7 +116,6 @@ export const now = {
   noTroubles: "No rule is in quarantine.",
   costs: "What the rules cost",
   rule: "Rule",
-  ran: "Failures",
   p50: "p50",
   p99: "p99",
   microseconds: (number) => `${number} µs`,
