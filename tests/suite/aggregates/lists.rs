@@ -89,7 +89,7 @@ async fn a_value_has_one_open_entry_and_can_be_added_again_after_it_was_closed()
         assert_eq!(seen.first().map(|entry| entry.id), expected, "at {at_ms}");
     }
     let all = entries(app, tenant, "watched", EntryFilter::default(), None, 10).await.unwrap();
-    assert_eq!((all[0].clone(), all[0].closed_by.as_deref()), (closed, Some("bob".into())));
+    assert_eq!((all[0].clone(), all[0].closed_by.as_deref()), (closed, Some("bob")));
     let page = entries(app, tenant, "watched", EntryFilter::default(), Some(first.id), 10).await.unwrap();
     assert_eq!(page, [second]);
     assert_eq!(page, all[1..]);
