@@ -1,4 +1,4 @@
-//! Which form of a response the client wants (RFC 9110, section 12.5.1).
+//! Which form and which encoding of a response the client wants (RFC 9110, section 12.5).
 
 use rocket::Request;
 use rocket::http::{Accept, MediaType};
@@ -55,9 +55,52 @@ impl<'r> FromRequest<'r> for WantedForm {
     }
 }
 
+/// Whether the client takes a response that is compressed by gzip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakesGzip(pub bool);
+
+impl TakesGzip {
+    /// `*` is not taken as an invitation: hardly anybody sends it and means gzip.
+    fn of(accepted: &str) -> Self {
+        let is_gzip = |coding: &str| {
+            let mut parts = coding.split(';').map(str::trim);
+            let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+            is_named && weight.unwrap_or(1.0) > 0.0
+        };
+        Self(accepted.split(',').any(is_gzip))
+    }
+}
+
+#[rocket::async_trait]
+impl<'r> FromRequest<'r> for TakesGzip {
+    type Error = std::convert::Infallible;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Self::Error> {
+        let accepted = request.headers().get_one("Accept-Encoding");
+        Outcome::Success(accepted.map_or(Self(false), Self::of))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gzip_is_sent_only_to_whom_it_was_offered() {
+        for (header, takes) in [
+            ("gzip", true),
+            ("gzip, deflate, br, zstd", true),
+            ("br;q=1.0, GZIP;q=0.5", true),
+            ("", false),
+            ("br", false),
+            ("gzip;q=0", false),
+            ("x-gzip", false),
+            ("*", false),
+        ] {
+            assert_eq!(TakesGzip::of(header), TakesGzip(takes), "{header:?}");
+        }
+    }
 
     #[test]
     fn a_browser_gets_html_and_a_program_what_it_asks_for_or_json() {

@@ -8,8 +8,10 @@ use super::views::{ADMIN, sign_in_page};
 use super::{Driver, wait_for_text};
 
 const BYTES_MAX: u64 = 150_000;
-/// The frame and the view come in small modules, each a request, and are kept afterwards.
-const REQUESTS_MAX: usize = 40;
+/// The files of the frame and the view, which are kept afterwards.
+const FILES_MAX: usize = 20;
+/// With the calls of the API, which every card of the view makes by itself.
+const REQUESTS_MAX: usize = 32;
 
 /// All that was loaded: names, transferred bytes and when each ended.
 async fn loaded(window: &Window) -> Vec<Value> {
@@ -68,6 +70,7 @@ async fn the_page_loads_little_and_keeps_its_files() {
     assert!(again.is_empty(), "loaded again: {again:?}");
     let names: Vec<&Value> = first.iter().map(|entry| &entry["name"]).collect();
     assert!(bytes(&first) < BYTES_MAX, "{} bytes: {first:#?}", bytes(&first));
+    assert!(first.iter().filter(|entry| is_file(entry)).count() < FILES_MAX, "{names:#?}");
     assert!(first.len() < REQUESTS_MAX, "{} requests: {names:#?}", first.len());
     window.browser.close().await.unwrap();
     fixture.node.stop().await;
