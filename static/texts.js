@@ -721,6 +721,7 @@ export const trial = {
   coverage: (compared, decided) => `${compared} of ${decided} decided payments were run in shadow.`,
   endShadow: "End the shadow",
   agreementOverTime: "Agreement over time",
+  canaryAgreement: "100 % where both approve, review and reject the same shares of their payments.",
   asTable: "As a table",
   agreed: "Agreed",
   runs: "Runs",

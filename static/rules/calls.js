@@ -37,7 +37,7 @@ export const startCanary = (number, sharePercent, tag) =>
 export const endCanary = (tag) => change("DELETE", `${POINT}/canary`, tag);
 export const startShadow = (number, tag) => change("PUT", `${POINT}/shadow`, tag, { body: { revision: number } });
 export const endShadow = (tag) => change("DELETE", `${POINT}/shadow`, tag);
-export const canaryReport = () => get(`${POINT}/canary`);
+export const canaryReport = (query) => get(`${POINT}/canary`, { query });
 export const shadowReport = (query) => get(`${POINT}/shadow`, { query });
 export const shadowExamples = (query) => get(`${POINT}/shadow/examples`, { query });
 export const liftQuarantine = (id) => call("DELETE", `${POINT}/quarantines/${part(id)}`);

@@ -13,6 +13,7 @@ import { can } from "../session.js";
 import { rules as words, trial as texts } from "../texts.js";
 
 const AT_ONCE = 3;
+const OUTCOMES = ["approve", "review", "reject"];
 
 export async function show() {
   const place = element("div", { class: "view" });
@@ -57,21 +58,46 @@ function endButton(label, act, refresh) {
 // The chart comes when its parts have been read, a few at a time.
 function agreementPart(sinceMs, report) {
   const place = element("div", {}, loading());
-  readParts(windows(report.from_ms ?? sinceMs, Date.now()), report)
-    .then((points) => place.replaceChildren(agreementChart(points)))
-    .catch((error) => place.replaceChildren(failure(error)));
+  const pointOf = async (times) => {
+    const { report: part } = await calls.shadowReport({ kind: report.kind, revision: report.revision, ...times });
+    return { runs: part.looked_at, changed: part.changed };
+  };
+  drawParts(place, report.from_ms ?? sinceMs, pointOf);
   return element("div", {}, element("h3", {}, texts.agreementOverTime), place);
 }
 
-async function readParts(parts, { kind, revision }) {
+function drawParts(place, sinceMs, pointOf) {
+  readParts(windows(sinceMs, Date.now()), pointOf)
+    .then((points) => place.replaceChildren(agreementChart(points)))
+    .catch((error) => place.replaceChildren(failure(error)));
+}
+
+async function readParts(parts, pointOf) {
   const points = [];
   for (let first = 0; first < parts.length; first += AT_ONCE) {
     const some = parts.slice(first, first + AT_ONCE);
-    const reports = await Promise.all(some.map(({ fromMs, toMs }) =>
-      calls.shadowReport({ kind, revision, from_ms: fromMs, to_ms: toMs })));
-    points.push(...reports.map(({ report }, place) => ({ ...some[place], runs: report.looked_at, changed: report.changed })));
+    const found = await Promise.all(some.map(({ fromMs, toMs }) => pointOf({ from_ms: fromMs, to_ms: toMs })));
+    points.push(...found.map((point, place) => ({ ...some[place], ...point })));
   }
   return points;
+}
+
+// A canary and the active revision decide different payments, so they agree as far as their outcomes have
+// the same shares.
+function canaryAgreement(sinceMs) {
+  const place = element("div", {}, loading());
+  const pointOf = async (times) => {
+    const { looked_at: runs, decided_by_canary: canary, decided_by_active: active } = await calls.canaryReport(times);
+    return canary.payments && active.payments ? { runs, changed: runs * distance(canary, active) } : { runs: 0, changed: 0 };
+  };
+  drawParts(place, sinceMs, pointOf);
+  return element("div", {}, element("h3", {}, texts.agreementOverTime), quiet(texts.canaryAgreement), place);
+}
+
+// Which share of the payments would have to get another outcome, so that both have the same shares.
+function distance(one, other) {
+  const share = (side, word) => (side.outcomes.find(({ outcome }) => outcome === word)?.payments ?? 0) / side.payments;
+  return OUTCOMES.reduce((sum, word) => sum + Math.abs(share(one, word) - share(other, word)), 0) / 2;
 }
 
 function rulesPart(rules) {
@@ -106,6 +132,7 @@ function canaryParts(canary, tag, refresh) {
       texts.decidesShare(String(canary.share_percent)), " ", texts.since, " ", time(canary.since_ms)),
     quiet(texts.lookedAt(plainNumber(canary.looked_at))),
     can("rulesets:write") ? endButton(texts.endCanary, () => calls.endCanary(tag), refresh) : null,
+    canary.looked_at ? canaryAgreement(canary.since_ms) : null,
     element("div", { class: "columns" }, ...sides.map(([title, side]) => canarySide(title, side))))];
 }
 

@@ -125,6 +125,21 @@ async fn the_report_has_the_outcomes_and_events_of_each_revision() {
     assert_eq!(report["decided_by_canary"]["reasons"][0]["payments"], canary, "{report}");
     assert_eq!(report["decided_by_active"]["reasons"], json!([]), "{report}");
 
+    // The parts of its time have all its payments, each once. What came before it is not of it.
+    let looked_at = async |query: String| {
+        let (status, report) = caller.get(&format!("{CANARY}?{query}")).await;
+        assert_eq!(status, StatusCode::OK, "{report}");
+        report["looked_at"].as_u64().unwrap()
+    };
+    let since_ms = report["since_ms"].as_u64().unwrap();
+    for split_ms in [since_ms, since_ms + 1, since_ms + 20, since_ms + 1_000_000] {
+        let parts = [format!("to_ms={split_ms}"), format!("from_ms={split_ms}")].map(&looked_at);
+        let [before, after] = parts;
+        assert_eq!(before.await + after.await, u64::from(KEYS), "{split_ms}");
+    }
+    assert_eq!(looked_at("from_ms=0".to_owned()).await, u64::from(KEYS));
+    assert_eq!(caller.get(&format!("{CANARY}?from_ms=soon")).await.0, StatusCode::BAD_REQUEST);
+
     // Two payments of the canary were fraud; one of them was reported twice.
     sqlx::raw_sql(
         "insert into payment_events

@@ -4,6 +4,7 @@
 //! read from the payload.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -58,23 +59,24 @@ pub struct ReasonCounts {
     pub codes: Vec<(String, u64)>,
 }
 
-/// Compares the newest payments received since `since_ms`.
+/// Compares the newest payments received since `since_ms`, and before `until_ms`.
 pub async fn comparison(
     app: &AppPool,
     tenant: TenantId,
     since_ms: u64,
+    until_ms: Option<u64>,
     revisions: Vec<i32>,
 ) -> Result<RevisionComparison, StorageError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
             // All parts of the report must be about the same payments.
             sqlx::query("set transaction isolation level repeatable read").execute(&mut *connection).await?;
-            let first = first_id(since_ms);
-            let decided = decided(connection, tenant, first, &revisions).await?;
-            let events = events(connection, tenant, first, &revisions).await?;
+            let ids = first_id(since_ms)..until_ms.map_or(Uuid::max(), first_id);
+            let decided = decided(connection, tenant, &ids, &revisions).await?;
+            let events = events(connection, tenant, &ids, &revisions).await?;
             let mut reasons = Vec::with_capacity(revisions.len());
             for revision in revisions {
-                reasons.push(reasons_of(connection, tenant, first, revision).await?);
+                reasons.push(reasons_of(connection, tenant, &ids, revision).await?);
             }
             Ok(RevisionComparison { decided, events, reasons })
         })
@@ -85,14 +87,14 @@ pub async fn comparison(
 async fn decided(
     connection: &mut PgConnection,
     tenant: TenantId,
-    first: Uuid,
+    ids: &Range<Uuid>,
     revisions: &[i32],
 ) -> Result<Vec<OutcomeCount>, StorageError> {
     let rows = sqlx::query(
         "with counted as (
              select revision, outcome, currency, amount_minor
              from decisions
-             where tenant_id = $1 and id >= $2 and revision = any ($3) and origin = 'api'
+             where tenant_id = $1 and id >= $2 and id < $5 and revision = any ($3) and origin = 'api'
              order by id desc
              limit $4)
          select revision, outcome, currency, count(*) as count,
@@ -102,9 +104,10 @@ async fn decided(
          order by revision, outcome, currency",
     )
     .bind(tenant.0)
-    .bind(first)
+    .bind(ids.start)
     .bind(revisions)
     .bind(i64::from(COUNTED_MAX))
+    .bind(ids.end)
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
@@ -113,14 +116,14 @@ async fn decided(
 async fn events(
     connection: &mut PgConnection,
     tenant: TenantId,
-    first: Uuid,
+    ids: &Range<Uuid>,
     revisions: &[i32],
 ) -> Result<Vec<EventCount>, StorageError> {
     let rows = sqlx::query(
         "with counted as (
              select tenant_id, id, revision, outcome, currency, amount_minor
              from decisions
-             where tenant_id = $1 and id >= $2 and revision = any ($3) and origin = 'api'
+             where tenant_id = $1 and id >= $2 and id < $5 and revision = any ($3) and origin = 'api'
              order by id desc
              limit $4),
          told as (
@@ -134,9 +137,10 @@ async fn events(
          order by kind, revision, outcome, currency",
     )
     .bind(tenant.0)
-    .bind(first)
+    .bind(ids.start)
     .bind(revisions)
     .bind(i64::from(COUNTED_MAX))
+    .bind(ids.end)
     .fetch_all(connection)
     .await?;
     rows.iter().map(|row| Ok(EventCount { kind: row.try_get("kind")?, decided: read(row)? })).collect()
@@ -155,10 +159,10 @@ fn read(row: &PgRow) -> Result<OutcomeCount, StorageError> {
 async fn reasons_of(
     connection: &mut PgConnection,
     tenant: TenantId,
-    first: Uuid,
+    ids: &Range<Uuid>,
     revision: i32,
 ) -> Result<ReasonCounts, StorageError> {
-    let rows = newest_payloads(connection, tenant, first, revision).await?;
+    let rows = newest_payloads(connection, tenant, ids, revision).await?;
     let mut counts: HashMap<String, u64> = HashMap::new();
     for (_, version, payload) in &rows {
         let reasons = evidence::decode(*version, payload)?.reasons;
@@ -178,7 +182,7 @@ async fn reasons_of(
 pub(super) async fn newest_payloads(
     connection: &mut PgConnection,
     tenant: TenantId,
-    first: Uuid,
+    ids: &Range<Uuid>,
     revision: i32,
 ) -> Result<Vec<(Uuid, i16, Vec<u8>)>, StorageError> {
     // The inner limit bounds the search: a revision with a small share may have few decisions.
@@ -186,7 +190,7 @@ pub(super) async fn newest_payloads(
         "select id, payload_version, payload
          from (select id, revision, payload_version, payload
                from decisions
-               where tenant_id = $1 and id >= $2 and origin = 'api'
+               where tenant_id = $1 and id >= $2 and id < $6 and origin = 'api'
                order by id desc
                limit $3) counted
          where revision = $4 and payload is not null
@@ -194,10 +198,11 @@ pub(super) async fn newest_payloads(
          limit $5",
     )
     .bind(tenant.0)
-    .bind(first)
+    .bind(ids.start)
     .bind(i64::from(COUNTED_MAX))
     .bind(revision)
     .bind(i64::from(SAMPLED_MAX))
+    .bind(ids.end)
     .fetch_all(connection)
     .await?;
     Ok(rows)

@@ -27,7 +27,7 @@ pub async fn rule_reports(
 ) -> Result<SampledRules, StorageError> {
     app.transaction(tenant, move |connection| {
         Box::pin(async move {
-            let rows = newest_payloads(connection, tenant, Uuid::nil(), revision).await?;
+            let rows = newest_payloads(connection, tenant, &(Uuid::nil()..Uuid::max()), revision).await?;
             let (mut sample, mut times_ms) = (RuleSample::default(), Vec::with_capacity(rows.len()));
             for (id, version, payload) in &rows {
                 let evidence = evidence::decode(*version, payload)?;

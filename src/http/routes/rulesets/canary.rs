@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use crate::domain::ruleset::deployed_since_ms;
 use crate::http::edge::guard::{Caller, RulesetsRead};
-use crate::http::openapi::problems::ReadProblems;
+use crate::http::openapi::problems::SublistProblems;
+use crate::http::request::query::Query;
 use crate::http::response::ApiResponse;
 use crate::http::response::moment::Moment;
 use crate::http::response::problem::Problem;
@@ -118,20 +119,27 @@ fn sum(counts: &[OutcomeTotal]) -> u64 {
 
 /// Compares the decisions of the canary with those of the active revision.
 ///
-/// Covers the time since the canary began. Returns 404 if there is no canary.
+/// Covers the time since the canary began, or a part of it. Returns 404 if there is no canary.
 #[utoipa::path(
     operation_id = "canary_report",
     tag = "rulesets",
-    responses((status = 200, body = CanaryReportShape), ReadProblems),
+    params(
+        ("from_ms" = Option<u64>, Query, description = "Default: when the canary began"),
+        ("to_ms" = Option<u64>, Query, description = "Exclusive"),
+    ),
+    responses((status = 200, body = CanaryReportShape), SublistProblems),
     security(("oauth" = ["rulesets:read"]))
 )]
 #[get("/rulesets/<point>/canary")]
 pub async fn report(
     caller: Caller<RulesetsRead>,
     point: &str,
+    mut query: Query,
     services: &ServiceState,
 ) -> Result<ApiResponse, Problem> {
     let point = point_of(point)?;
+    let (from_ms, to_ms) = (query.time_ms("from_ms"), query.time_ms("to_ms"));
+    query.finish()?;
     let not_found = || Problem::not_found("canary");
     let log = rulesets::activations(&services.app, caller.tenant, point, None, LOG_READ_MAX).await?;
     let deployed = log.first().map(|latest| latest.deployment).ok_or_else(not_found)?;
@@ -142,7 +150,8 @@ pub async fn report(
     });
     let since_ms = since_ms.ok_or_else(not_found)?;
     let both = vec![canary.revision, deployed.revision];
-    let comparison = comparison(&services.app, caller.tenant, since_ms, both).await?;
+    let from_ms = from_ms.map_or(since_ms, |from_ms| from_ms.max(since_ms));
+    let comparison = comparison(&services.app, caller.tenant, from_ms, to_ms, both).await?;
     let shape = CanaryReportShape {
         point: point.name(),
         canary: canary.into(),
