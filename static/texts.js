@@ -1324,7 +1324,7 @@ export const retention = {
   removes: (first, kept, decisions, isMore) =>
     `The decisions from ${first} until before ${kept} are removed for good, with the data of their payments: ${isMore ? "more than " : ""}${decisions} decisions. Nobody can bring them back.`,
   later: (months) => `From then on, each month is removed once it is more than ${months === 1 ? "one month" : `${months} months`} old.`,
-  stops: "From then on, nothing more is removed. What is removed already stays removed.",
+  stops: "Nothing more is removed from then on. Decisions that were removed before cannot be recovered.",
   type: (months) => `Type ${months} to confirm`,
   typeHelp: "The number of months that are kept.",
   typedWrong: "This is not the number.",

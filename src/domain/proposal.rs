@@ -99,7 +99,7 @@ pub enum Change {
     SecondPersonOff,
 }
 
-/// As `decisions::rulesets::ActivationGuard`.
+/// A finished backtest of the revision, and the largest share of outcomes that it may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProposedGuard {
     pub backtest: Uuid,

@@ -25,7 +25,7 @@ export function queue({ conditions, signal, onSelect, whenEmpty }) {
     const limit = Math.min(Math.max(items.length, PAGE_LENGTH), PAGE_LENGTH_MAX);
     const page = await read({ limit });
     const last = page.items.at(-1)?.id;
-    // What was shown beyond the page stays until it is read again.
+    // Only the first page was read again, so the items after it stay as they were shown.
     const beyond = page.next_cursor && last ? items.filter(({ id }) => id > last) : [];
     items = [...page.items, ...beyond];
     if (!beyond.length) cursor = page.next_cursor ?? null;

@@ -60,7 +60,7 @@ impl<'r> FromRequest<'r> for WantedForm {
 pub struct TakesGzip(pub bool);
 
 impl TakesGzip {
-    /// `*` is not taken as an invitation: hardly anybody sends it and means gzip.
+    /// `*` does not count: a client that can read gzip names it.
     fn of(accepted: &str) -> Self {
         let is_gzip = |coding: &str| {
             let mut parts = coding.split(';').map(str::trim);

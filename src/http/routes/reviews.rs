@@ -257,7 +257,7 @@ fn filter_of(query: &mut Query, caller: Subject) -> ReviewFilter {
     tag = "reviews",
     params((
         "since_ms" = Option<u64>, Query,
-        description = "When today began for the caller. Default: midnight in UTC"
+        description = "Reviews that were decided since this time count as decided today. Default: the last midnight in UTC"
     )),
     responses((status = 200, body = ReviewSummaryShape), ListProblems),
     security(("oauth" = ["reviews:read"]))

@@ -97,7 +97,8 @@ impl CountsShape {
 /// Returns how many payments were approved, rejected or sent to review.
 ///
 /// Payments count by the time at which they were received, however late they were stored. Imported payments
-/// do not count, since they were not decided here. Erased payments do, and removed ones do not.
+/// do not count, since they were not decided here. A payment whose personal data was erased still counts; a
+/// payment that was removed does not.
 #[utoipa::path(
     tag = "decisions",
     params(

@@ -117,7 +117,7 @@ impl From<StoredOpenidSettings> for OpenidSettingsShape {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OpenidState)]
 pub struct OpenidStateShape {
-    /// To be registered with the provider.
+    /// The address to which the provider sends people back. Register it with the provider.
     pub redirect_uri: String,
     /// The issuers, or origins of issuers, that the operator allows.
     pub allowed_issuers: Vec<String>,

@@ -81,7 +81,7 @@ pub struct RemovalShape {
     pub number: i32,
     /// How many decisions the record names. It is complete once it is signed.
     pub decisions: u64,
-    /// Whether everything that the record names is gone.
+    /// Whether all decisions in the record have been removed.
     pub finished: bool,
     /// When the record was signed. From then on decisions are removed.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -30,8 +30,8 @@ body! {
     pub struct ReviewSettingsBody as "ReviewSettings" {
         /// For how many minutes a claim holds before it must be renewed. Default: 15.
         lease_min: u32 = or(integer::<u32>(1..=LEASE_MIN_MAX.into()), LEASE_MIN_DEFAULT),
-        /// After how many minutes a review that nobody has decided ends by itself, whoever has claimed it.
-        /// Absent: never.
+        /// How many minutes a review may wait. Then it ends by itself, even if somebody has claimed it.
+        /// Absent: it waits until somebody decides.
         expires_after_min: Option<u32> = optional(integer::<u32>(1..=EXPIRES_AFTER_MIN_MAX.into())),
         /// The outcome of a review that ends by itself.
         expires_to: Option<ReviewOutcome> = optional(named::<ReviewOutcomeShape>()),
