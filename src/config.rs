@@ -3,11 +3,11 @@
 //! It is checked once, at start. Each error names the key and the allowed values. No other module
 //! may read settings of Tollgate from the file or the environment.
 
+mod listener;
 mod settings;
 
 use figment::providers::{Env, Format, Toml};
 use figment::{Figment, Profile};
-use rocket::data::ToByteUnit;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -16,26 +16,17 @@ pub use settings::{LogFormat, NodeSettings};
 use crate::storage::pool::{DatabaseSettings, DatabaseUrlError};
 
 /// The allowed keys of the top level: Rocket's, `databases` and `tollgate`.
-const TOP_LEVEL_KEYS: [&str; 19] = [
-    "address",
-    "port",
-    "workers",
-    "max_blocking",
-    "ident",
-    "ip_header",
-    "proxy_proto_header",
-    "limits",
-    "temp_dir",
-    "keep_alive",
-    "shutdown",
-    "log_level",
-    "cli_colors",
-    "secret_key",
-    "tls",
-    "profile",
-    "databases",
-    "tollgate",
-    "http2_keep_alive",
+const TOP_LEVEL_KEYS: [&str; 8] =
+    ["address", "port", "workers", "shutdown", "log_level", "profile", "databases", "tollgate"];
+
+/// Rocket's keys for what this server does itself, and those for it.
+const REPLACED_KEYS: [(&str, &str); 6] = [
+    ("keep_alive", "tollgate.listener.idle_max_ms"),
+    ("http2_keep_alive", "tollgate.listener.idle_max_ms"),
+    ("tls", "tollgate.tls"),
+    ("ip_header", "tollgate.proxies"),
+    ("proxy_proto_header", "tollgate.proxies"),
+    ("limits", "tollgate.plugin_size_max_bytes and tollgate.listener"),
 ];
 
 #[derive(Debug, Error)]
@@ -44,6 +35,8 @@ pub enum ConfigError {
     Figment(Box<figment::Error>),
     #[error("configuration: unknown key `{key}`; allowed keys are {}", TOP_LEVEL_KEYS.join(", "))]
     UnknownKey { key: String },
+    #[error("configuration: `{key}` has no effect on this server; use {instead}")]
+    Replaced { key: &'static str, instead: &'static str },
     #[error("configuration: `{key}` is {found}; expected {expected}")]
     OutOfRange { key: String, found: String, expected: String },
     #[error("configuration: `{key}` has the wrong type; expected {expected}")]
@@ -128,8 +121,6 @@ impl Config {
         let ours = |key: &figment::value::UncasedStr| key.starts_with("tollgate_");
         let file = Env::var_or("ROCKET_CONFIG", "Rocket.toml");
         Figment::from(rocket::Config::default())
-            // Any client can send a header, so none is believed unless an operator names one.
-            .merge(("ip_header", false))
             .merge(Toml::file(file).nested())
             .merge(
                 Env::prefixed("ROCKET_")
@@ -147,6 +138,7 @@ impl Config {
         let rocket = figment.extract::<rocket::Config>()?;
         let Sections { tollgate: settings, databases } = figment.extract()?;
         check_within("tollgate", &settings.ranges())?;
+        check_within("tollgate.listener", &settings.listener.ranges())?;
         if databases.main.is_none() && figment.profile() != rocket::Config::DEBUG_PROFILE {
             return Err(ConfigError::NoDatabase);
         }
@@ -154,11 +146,13 @@ impl Config {
             database.check()?;
             check_within("databases.main", &database.ranges())?;
         }
-        let limit = settings.plugin_size_max_bytes.bytes();
         // A request in progress gets its whole deadline, and a second for its response.
         let grace = u64::from(rocket.shutdown.grace).max(settings.deadline_ms / 1_000 + 1);
         let figment = figment
-            .merge(("limits.bytes", limit))
+            // Programs that attack a server choose by its name.
+            .merge(("ident", false))
+            // Addresses come from the door, which knows the proxies.
+            .merge(("ip_header", false))
             // `command::serve` handles signals: readiness must fail before connections are refused.
             .merge(("shutdown.grace", grace))
             .merge(("shutdown.ctrlc", false))
@@ -168,8 +162,14 @@ impl Config {
 }
 
 fn check_top_level(figment: &Figment) -> Result<(), ConfigError> {
+    // Rocket's own defaults have every key.
+    let is_set =
+        |key: &str| figment.find_metadata(key).is_some_and(|from| !from.name.starts_with("rocket::"));
+    if let Some((key, instead)) = REPLACED_KEYS.into_iter().find(|(key, _)| is_set(key)) {
+        return Err(ConfigError::Replaced { key, instead });
+    }
     let all: figment::value::Dict = figment.extract()?;
-    match all.keys().find(|key| !TOP_LEVEL_KEYS.contains(&key.as_str())) {
+    match all.keys().find(|key| !TOP_LEVEL_KEYS.contains(&key.as_str()) && is_set(key)) {
         Some(key) => Err(ConfigError::UnknownKey { key: key.clone() }),
         None => Ok(()),
     }

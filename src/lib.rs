@@ -17,6 +17,7 @@
 //! | `decisions` | the use cases of payments and rules | the rooms above |
 //! | `people` | the use cases of users, clients and tenants | `domain`, `storage`, `auth` |
 //! | `proposals` | changes that need a second person | the rooms above |
+//! | `door` | connections: their bounds, raw heads, TLS | `domain` |
 //! | `http` | the API and the page | the rooms above |
 //! | `app` | the wiring of all rooms | all |
 //! | `command` | the command line | all |
@@ -36,6 +37,7 @@ pub mod command;
 pub mod config;
 pub mod decisions;
 pub mod domain;
+pub mod door;
 pub mod http;
 pub mod people;
 pub mod proposals;

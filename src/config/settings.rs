@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::SettingRange;
+use super::listener::{ListenerSettings, ProxySettings};
 use crate::domain::decision::EvidenceVersion;
 use crate::domain::openid::IssuerAddress;
 use crate::domain::quotas::TableQuotas;
 use crate::domain::table::ROWS_MAX;
 use crate::domain::tenant::REQUESTS_PER_S_MAX;
 use crate::domain::web_origin::WebOrigin;
+use crate::door::tls::TlsSettings;
 use crate::rules;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -49,6 +51,10 @@ pub struct NodeSettings {
     /// `aud` of access tokens.
     pub audience: String,
     pub cors: CorsSettings,
+    pub listener: ListenerSettings,
+    pub proxies: ProxySettings,
+    /// Without it, requests come without TLS.
+    pub tls: Option<TlsSettings>,
     pub access_token_lifetime_s: u64,
     /// Providers of OpenID Connect to which this server may connect: issuers, or origins for all their
     /// issuers. None by default.
@@ -61,6 +67,10 @@ pub struct NodeSettings {
     pub deadline_ms: u64,
     /// Concurrent requests. More are refused with 503.
     pub requests_max: usize,
+    /// Of one tenant. 0 means half of `requests_max`.
+    pub tenant_requests_max: usize,
+    /// Of one address, without a believed token. 0 means an eighth of `requests_max`.
+    pub address_requests_max: usize,
     /// The rate of one client on this node. 0 means no limit. More are refused with 429.
     pub client_requests_per_s: u32,
     /// How many requests an idle client can send at once. At least the rate of one second.
@@ -135,12 +145,17 @@ impl Default for NodeSettings {
             issuer: None,
             audience: "tollgate".into(),
             cors: CorsSettings::default(),
+            listener: ListenerSettings::default(),
+            proxies: ProxySettings::default(),
+            tls: None,
             access_token_lifetime_s: 600,
             openid_issuers: Vec::new(),
             session_idle_max_s: 8 * 3_600,
             session_max_s: 24 * 3_600,
             deadline_ms: 3_000,
             requests_max: 2_048,
+            tenant_requests_max: 0,
+            address_requests_max: 0,
             client_requests_per_s: 0,
             client_requests_burst: 0,
             plugin_size_max_bytes: 24 << 20,
@@ -215,13 +230,15 @@ impl NodeSettings {
         }
     }
 
-    pub(super) fn ranges(&self) -> [SettingRange; 36] {
+    pub(super) fn ranges(&self) -> [SettingRange; 38] {
         [
             ("access_token_lifetime_s", self.access_token_lifetime_s, 300, 600),
             ("session_idle_max_s", self.session_idle_max_s, 1, 31_536_000),
             ("session_max_s", self.session_max_s, 1, 31_536_000),
             ("deadline_ms", self.deadline_ms, 100, 60_000),
             ("requests_max", self.requests_max as u64, 1, 1_000_000),
+            ("tenant_requests_max", self.tenant_requests_max as u64, 0, 1_000_000),
+            ("address_requests_max", self.address_requests_max as u64, 0, 1_000_000),
             ("client_requests_per_s", self.client_requests_per_s.into(), 0, REQUESTS_PER_S_MAX.into()),
             ("client_requests_burst", self.client_requests_burst.into(), 0, REQUESTS_PER_S_MAX.into()),
             ("plugin_size_max_bytes", self.plugin_size_max_bytes, 1_024, 128 << 20),

@@ -12,6 +12,7 @@ pub mod backtest;
 pub mod card_check;
 pub mod card_number;
 pub mod checkpoint;
+pub mod client_certificate;
 pub mod comparison;
 pub mod corrected_time;
 pub mod country;

@@ -18,7 +18,7 @@ struct MetricFamily {
     name: &'static str,
     unit: Unit,
     help: &'static str,
-    /// Whether it has labels. Its series are then registered where they are measured.
+    /// Whether it has labels, or is absent until it is measured: its series are registered there.
     labelled: bool,
 }
 
@@ -49,12 +49,27 @@ const fn seconds(name: &'static str, help: &'static str) -> MetricFamily {
 }
 
 /// All except those of the process, which `metrics_process` describes.
-const FAMILIES: [MetricFamily; 31] = [
+const FAMILIES: [MetricFamily; 37] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
-    seconds("http_request_duration_seconds", "Time from the first byte of a request to its response.")
-        .labelled(),
-    counter("http_requests_shed_total", "Requests rejected because this node was serving as many as it can."),
+    seconds(
+        "http_request_duration_seconds",
+        "Time from a received request to its response; of a large body, from its head.",
+    )
+    .labelled(),
+    counter(
+        "http_requests_shed_total",
+        "Requests rejected because this node was serving as many as it can, or as their sender may have, by \
+         limit.",
+    )
+    .labelled(),
+    counter("connections_accepted_total", "Connections accepted."),
+    counter(
+        "connections_bounded_total",
+        "Connections closed, and requests refused, because of a bound, by bound.",
+    )
+    .labelled(),
+    gauge("connections_open", "Open connections, by whether they have shown a believed token.").labelled(),
     counter("http_requests_rate_limited_total", "Requests rejected because their client sent too many."),
     counter("http_sign_ins_rate_limited_total", "Sign-ins rejected because too many had failed."),
     gauge("event_streams_open", "Event streams open on this node."),
@@ -135,6 +150,16 @@ const FAMILIES: [MetricFamily; 31] = [
         "tollgate_log_lines_lost_total",
         "Log lines lost because their reader was too slow or the disk was full.",
     ),
+    gauge(
+        "tls_certificate_expires_timestamp_seconds",
+        "When the certificate of this server ends, in seconds since 1970. Absent without TLS.",
+    )
+    .in_seconds()
+    .labelled(),
+    counter("tls_handshakes_failed_total", "TLS handshakes that failed, most often for a certificate.")
+        .labelled(),
+    counter("tls_reloads_total", "Times this server saw another certificate, by whether it could be used.")
+        .labelled(),
     gauge("tollgate_build_info", "Always 1. The label is the version.").labelled(),
 ];
 
