@@ -13,6 +13,7 @@ mod measures;
 mod parts;
 mod people;
 mod readiness;
+pub mod server;
 pub mod stopping;
 pub mod tenants;
 pub mod users;
@@ -24,11 +25,9 @@ use std::sync::Arc;
 use assembly::assemble;
 use background::{Background, make_checkpoints};
 use parts::{root_secret, sandbox_settings};
-use rocket::fairing::AdHoc;
-use rocket::{Ignite, Rocket};
+use server::{Server, door_settings};
 use stopping::{CHECKPOINTS_MAX, JOURNAL_MAX, LEAVING_MAX, WORK_MAX, unless_it_hangs};
 use thiserror::Error;
-use tokio::sync::oneshot;
 
 use crate::auth::AuthError;
 use crate::auth::checkpoint::CheckpointKey;
@@ -41,6 +40,7 @@ use crate::decisions::replay::Replays;
 use crate::decisions::shadow::ShadowRuns;
 use crate::domain::plugin::Plugin;
 use crate::domain::time::{Machine, World};
+use crate::door::tls::TlsError;
 use crate::http;
 use crate::http::edge::streams::Streams;
 use crate::http::readiness::Readiness;
@@ -51,6 +51,7 @@ use crate::storage::databases::Databases;
 use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
 use crate::storage::pool::{DatabaseSettings, DatabaseUrlError};
+use crate::telemetry;
 use crate::world::machine;
 
 #[derive(Debug, Error)]
@@ -71,6 +72,10 @@ pub enum StartError {
     Metrics(String),
     #[error("the server cannot be set up: {0}")]
     Rocket(String),
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+    #[error("the server cannot listen at {address}: {source}")]
+    Address { address: SocketAddr, source: std::io::Error },
 }
 
 /// The parts of a node that run beside Rocket.
@@ -91,13 +96,11 @@ pub struct App {
     world: World,
 }
 
-/// A server that is ready to be launched.
+/// A server that is ready to listen, and the parts beside it.
 #[derive(Debug)]
 pub struct IgnitedServer {
-    pub rocket: Rocket<Ignite>,
+    pub server: Server,
     pub app: Arc<App>,
-    /// The address on which the server listens, sent as soon as it does.
-    pub address: oneshot::Receiver<SocketAddr>,
 }
 
 /// Builds a server on a database that is up to date. `program` is the executable that is run with
@@ -117,20 +120,16 @@ pub async fn ignite_on(
     program: PathBuf,
     machine: Machine,
 ) -> Result<IgnitedServer, StartError> {
+    // Opened early, since it may fail. Metrics come first: those that are taken before are lost.
+    telemetry::metrics().map_err(StartError::Metrics)?;
+    let door = door_settings(&config.settings)?;
     let databases = Databases::connect_lazily(database)?;
     let (app, parts) = assemble(config, databases, program, machine).await?;
-    let (sender, address) = oneshot::channel();
+    let rocket = http::mount(rocket::custom(config.figment.clone()), parts).ignite().await;
+    let rocket = rocket.map_err(|error| StartError::Rocket(error.kind().to_string()))?;
     let issuer = app.services.issuer.clone();
-    let listening = AdHoc::on_liftoff("listening", move |rocket| {
-        let address = SocketAddr::new(rocket.config().address, rocket.config().port);
-        issuer.listens_at(address);
-        // Fails only if the receiver was dropped.
-        let _ = sender.send(address);
-        Box::pin(async {})
-    });
-    let rocket = http::mount(rocket::custom(config.figment.clone()), parts).attach(listening);
-    let rocket = rocket.ignite().await.map_err(|error| StartError::Rocket(error.kind().to_string()))?;
-    Ok(IgnitedServer { rocket, app: Arc::new(app), address })
+    let server = Server { rocket, issuer, door };
+    Ok(IgnitedServer { server, app: Arc::new(app) })
 }
 
 /// Creates `Replays` for commands that run without a server.

@@ -13,6 +13,7 @@ use crate::domain::quarantine::QuarantineThreshold;
 use crate::domain::quotas::Quotas;
 use crate::domain::table::VERSION_BYTES_MAX;
 use crate::http::edge::EdgeLimits;
+use crate::http::edge::slots::SlotLimits;
 use crate::http::services::BodyLimits;
 use crate::rules;
 use crate::storage::uploads::UploadQuotas;
@@ -54,7 +55,6 @@ pub(super) fn quotas(settings: &NodeSettings) -> Quotas {
 pub(super) fn body_limits(settings: &NodeSettings) -> BodyLimits {
     BodyLimits {
         body_bytes: 64 << 10,
-        body_deadline: deadline(settings),
         lines_bytes: 4 << 20,
         // Rows as text may have twice as many bytes as they are stored in.
         rows_bytes: 2 * VERSION_BYTES_MAX,
@@ -64,10 +64,17 @@ pub(super) fn body_limits(settings: &NodeSettings) -> BodyLimits {
 }
 
 pub(super) fn edge_limits(settings: &NodeSettings) -> EdgeLimits {
+    let all = settings.requests_max;
+    let share =
+        |configured: usize, by_default: usize| if configured > 0 { configured } else { by_default.max(1) };
     EdgeLimits {
         deadline: deadline(settings),
         upload_deadline: deadline(settings).max(UPLOAD_DEADLINE_MIN),
-        slots: settings.requests_max,
+        slots: SlotLimits {
+            all,
+            per_tenant: share(settings.tenant_requests_max, all / 2),
+            per_address: share(settings.address_requests_max, all / 8),
+        },
     }
 }
 

@@ -88,9 +88,11 @@ fn url_of(options: &DemoOptions) -> Result<String, Failure> {
     if let Some(url) = options.url.clone().or_else(|| std::env::var("TOLLGATE").ok()) {
         return Ok(url);
     }
-    let rocket: rocket::Config = Config::load()?.figment.extract().map_err(ConfigError::from)?;
+    let config = Config::load()?;
+    let rocket: rocket::Config = config.figment.extract().map_err(ConfigError::from)?;
     let issuer = TokenIssuer::default();
-    issuer.listens_at(SocketAddr::new(rocket.address, rocket.port));
+    let scheme = if config.settings.tls.is_some() { "https" } else { "http" };
+    issuer.listens_at(scheme, SocketAddr::new(rocket.address, rocket.port));
     Ok(issuer.as_str().to_owned())
 }
 

@@ -4,22 +4,17 @@
 //! in progress get their responses. The journal is flushed. The private Postgres stops.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rocket::error::ErrorKind;
-use rocket::{Ignite, Orbit, Rocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
 use super::output::print_in_background;
 use crate::app::database::Database;
 use crate::app::demo::DemoAccess;
+use crate::app::server::Server;
 use crate::app::{self, App, IgnitedServer, demo, stopping};
 use crate::config::Config;
-
-/// How often a stopping node looks whether connections are still open.
-const UNUSED_EVERY: Duration = Duration::from_millis(5);
 
 pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let started = Instant::now();
@@ -31,29 +26,27 @@ pub async fn serve(config: Config) -> Result<ExitCode, Failure> {
 }
 
 async fn serve_on(config: &Config, database: &Database, started: Instant) -> Result<ExitCode, Failure> {
-    let IgnitedServer { rocket, app, address } =
+    let IgnitedServer { server, app } =
         app::ignite(config, &database.settings, std::env::current_exe()?).await?;
     let welcome = if config.settings.demo { Some(seed(&app).await) } else { None };
-    tokio::spawn(async move {
-        let Ok(address) = address.await else { return };
-        tracing::info!(%address, ready_ms = started.elapsed().as_millis(), "ready");
-        if let Some(created) = welcome {
-            print_in_background(demo::welcome(&format!("http://{address}"), created.as_ref()));
-        }
-    });
-    let launched = launch(config, &app, rocket).await;
+    let served = listen_and_serve(config, &app, server, welcome, started).await;
     app.stop().await;
-    launched?;
+    served?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<(), Failure> {
-    let shutdown = rocket.shutdown();
-    let of_rocket = &rocket.config().shutdown;
-    // Rocket itself adds one second.
-    let requests_max = Duration::from_secs(u64::from(of_rocket.grace) + u64::from(of_rocket.mercy) + 1);
-    let (readiness, streams) = (app.readiness.clone(), app.streams.clone());
+async fn listen_and_serve(
+    config: &Config,
+    app: &App,
+    server: Server,
+    welcome: Option<Option<DemoAccess>>,
+    started: Instant,
+) -> Result<(), Failure> {
+    let grace = server.grace();
+    let listening = server.listen().await?;
+    let (address, url) = (listening.address(), listening.url());
+    let (readiness, streams, stop) = (app.readiness.clone(), app.streams.clone(), listening.stopping());
     let notice = Duration::from_millis(config.settings.shutdown_notice_ms);
     // Installed before the first connection, so that every serving node can be stopped in order.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -64,30 +57,17 @@ async fn launch(config: &Config, app: &App, rocket: Rocket<Ignite>) -> Result<()
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
-        stopping::end_in_any_case(notice + requests_max);
+        stopping::end_in_any_case(notice + grace);
         readiness.shut_down();
         tokio::join!(tokio::time::sleep(notice), streams.stop());
-        shutdown.notify();
+        stop.cancel();
     });
-    match rocket.launch().await {
-        Ok(_) => Ok(()),
-        Err(error) => match error.kind() {
-            ErrorKind::Shutdown(rocket, None) => {
-                until_unused(rocket, requests_max).await;
-                Ok(())
-            }
-            other => Err(other.to_string().into()),
-        },
+    tracing::info!(%address, ready_ms = started.elapsed().as_millis(), "ready");
+    if let Some(created) = welcome {
+        print_in_background(demo::welcome(&url, created.as_ref()));
     }
-}
-
-/// Rocket reports a failed shutdown if its accept loop ends before it notices the request to stop,
-/// and then waits for no request. Each open connection holds a reference.
-async fn until_unused(rocket: &Arc<Rocket<Orbit>>, most: Duration) {
-    let until = Instant::now() + most;
-    while Arc::strong_count(rocket) > 1 && Instant::now() < until {
-        tokio::time::sleep(UNUSED_EVERY).await;
-    }
+    listening.serve().await;
+    Ok(())
 }
 
 /// A node serves even if the demonstration cannot be created.

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Stage {
-    /// From the first byte to the parsed payment.
+    /// From the received request to the parsed payment.
     Request,
     /// Looking up facts, including the wait in the queue.
     Facts,

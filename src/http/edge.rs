@@ -5,9 +5,11 @@
 //! template.
 
 pub mod client_rates;
+pub(super) mod connection;
 pub(super) mod context;
 pub(super) mod cors;
 pub(super) mod guard;
+pub mod slots;
 pub mod streams;
 pub(super) mod upload_slots;
 
@@ -22,11 +24,13 @@ use rocket::fairing::{Fairing, Info};
 use rocket::http::{Header, Method};
 use rocket::route::{Handler, Outcome};
 use rocket::{Data, Request, Response, Route};
-use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tracing::Instrument;
 
+use crate::door::Refusal;
+use crate::http::edge::connection::Connection;
 use crate::http::edge::context::RequestContext;
+use crate::http::edge::slots::{Sender, SlotLimits, Slots};
 use crate::http::response::problem::{Problem, ProblemKind};
 
 /// For health, readiness and metrics. Independent of the requests' deadline: a readiness check
@@ -39,7 +43,7 @@ pub struct EdgeLimits {
     /// The deadline for large bodies: plugins, and many entries of a list.
     pub upload_deadline: Duration,
     /// The most requests handled at once. More are refused with 503.
-    pub slots: usize,
+    pub slots: SlotLimits,
 }
 
 /// Which deadline and slots apply to a route.
@@ -57,12 +61,12 @@ pub enum RouteClass {
 #[derive(Debug, Clone)]
 pub struct Edge {
     limits: EdgeLimits,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
 }
 
 impl Edge {
     pub fn new(limits: EdgeLimits) -> Self {
-        Self { limits, slots: Arc::new(Semaphore::new(limits.slots)) }
+        Self { limits, slots: Slots::new(limits.slots) }
     }
 
     pub fn wrap(&self, class: RouteClass, routes: Vec<Route>) -> Vec<Route> {
@@ -85,19 +89,18 @@ impl Edge {
 struct EdgeHandler {
     inner: Box<dyn Handler>,
     deadline: Duration,
-    slots: Option<Arc<Semaphore>>,
+    slots: Option<Arc<Slots>>,
 }
 
 #[rocket::async_trait]
 impl Handler for EdgeHandler {
     async fn handle<'r>(&self, request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r> {
         let context = RequestContext::of(request);
-        let slot = self.slots.as_ref().map(|slots| slots.try_acquire());
-        if let Some(Err(_)) = slot {
-            metrics::counter!("http_requests_shed_total").increment(1);
-            let detail = "This node is already serving as many requests as it can.";
-            return Outcome::from(request, Problem::new(ProblemKind::Busy, detail));
-        }
+        let sender = sender(request);
+        let _slot = match self.slots.as_ref().map(|slots| slots.enter(sender)).transpose() {
+            Ok(slot) => slot,
+            Err(limit) => return Outcome::from(request, limit.refuse()),
+        };
         // At the deadline the handler's future is dropped. Work that must not be cancelled
         // runs in separate tasks.
         let handled = AssertUnwindSafe(async { self.inner.handle(request, data).await })
@@ -117,6 +120,18 @@ impl Handler for EdgeHandler {
                 Outcome::from(request, Problem::new(ProblemKind::Deadline, detail))
             }
         }
+    }
+}
+
+/// A connection that has shown a believed token may stay when others have to go.
+fn sender(request: &Request<'_>) -> Sender {
+    let connection = Connection::of(request);
+    match guard::verified_token(request) {
+        Ok(token) => {
+            connection.believe(token.tenant);
+            Sender::Tenant(token.tenant)
+        }
+        Err(_) => Sender::Address(connection.address),
     }
 }
 
@@ -212,7 +227,9 @@ fn content_security_policy(request: &Request<'_>) -> &'static str {
 
 fn log_and_count(telemetry: &RequestTelemetry, request: &Request<'_>, context: &RequestContext, status: u16) {
     let elapsed = context.started.elapsed();
-    let route = request.route().map_or("unmatched", |route| route.uri.path());
+    let refusal = Connection::of(request).refusal.as_ref().map(Refusal::reason);
+    let unrouted = if refusal.is_some() { "refused" } else { "unmatched" };
+    let route = request.route().map_or(unrouted, |route| route.uri.path());
     let method = request.method();
     let class = match status {
         ..200 => "1xx",
@@ -225,8 +242,10 @@ fn log_and_count(telemetry: &RequestTelemetry, request: &Request<'_>, context: &
         request_id = context.request_id,
         trace_id = context.trace_id,
         tenant = context.tenant.get().map(tracing::field::display),
-        method = method.as_str(),
+        // Of a refused request it may not be known.
+        method = refusal.is_none().then_some(method.as_str()),
         route,
+        refusal,
         status,
         latency_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "answered"
@@ -265,7 +284,7 @@ mod tests {
         let limits = EdgeLimits {
             deadline: Duration::from_millis(30),
             upload_deadline: Duration::from_millis(30),
-            slots,
+            slots: SlotLimits { all: slots, per_tenant: slots, per_address: slots },
         };
         let edge = Edge::new(limits);
         let rocket =

@@ -5,6 +5,7 @@
 //! tokens or raw paths.
 
 pub mod edge;
+pub mod hand_over;
 pub mod openapi;
 pub mod readiness;
 pub mod request;

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use rocket::http::{ContentType, Status};
 use rocket::{Route, get, routes};
 use serde_json::Value;
+use tokio_util::bytes::Bytes;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{
     ClientCredentials, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Scopes, SecurityScheme,
@@ -184,6 +185,14 @@ impl Modify for Security {
         components.add_security_scheme("oauth", SecurityScheme::OAuth2(OAuth2::new([flow])));
         let basic = HttpBuilder::new().scheme(HttpAuthScheme::Basic).build();
         components.add_security_scheme("client", SecurityScheme::Http(basic));
+        let description = "The certificate of a client that is bound to one, beside its secret and with each \
+                           of its tokens (RFC 8705). Other clients need none.";
+        let certificate = SecurityScheme::MutualTls {
+            description: Some(description.to_owned()),
+            deprecated: None,
+            extensions: None,
+        };
+        components.add_security_scheme("certificate", certificate);
     }
 }
 
@@ -264,7 +273,9 @@ pub fn routes() -> Vec<Route> {
 )]
 #[get("/openapi.json")]
 pub fn document() -> ApiResponse {
-    ApiResponse::bytes(ContentType::JSON, text().into()).with("Cache-Control", "no-cache").with_tag_of_body()
+    ApiResponse::bytes(ContentType::JSON, Bytes::from_static(text().as_bytes()))
+        .with("Cache-Control", "no-cache")
+        .with_tag_of_body()
 }
 
 /// Swagger UI, built into the program: the page loads nothing from other servers.

@@ -10,3 +10,4 @@ pub(super) mod fields;
 pub(super) mod json;
 pub mod line_error;
 pub(super) mod query;
+pub(super) mod received;

@@ -12,6 +12,7 @@ use rocket::Request;
 use rocket::http::{ContentType, Header, Method, Status};
 use rocket::response::{self, Responder, Response};
 use serde::Serialize;
+use tokio_util::bytes::Bytes;
 use utoipa::ToSchema;
 
 use crate::domain::plugin::Digest;
@@ -26,7 +27,8 @@ pub struct ApiResponse {
     headers: Vec<Header<'static>>,
     /// The entity tag, if it covers every byte of the body.
     body_tag: Option<String>,
-    body: Vec<u8>,
+    /// Shared, if it is the same for all.
+    body: Bytes,
 }
 
 impl ApiResponse {
@@ -38,7 +40,7 @@ impl ApiResponse {
         Ok(Self { status, content_type: Some(ContentType::JSON), ..Self::of(body) })
     }
 
-    pub fn bytes(content_type: ContentType, body: Vec<u8>) -> Self {
+    pub fn bytes(content_type: ContentType, body: impl Into<Bytes>) -> Self {
         Self { content_type: Some(content_type), ..Self::of(body) }
     }
 
@@ -46,7 +48,8 @@ impl ApiResponse {
         Self { status, ..Self::of(Vec::new()) }
     }
 
-    fn of(body: Vec<u8>) -> Self {
+    fn of(body: impl Into<Bytes>) -> Self {
+        let body = body.into();
         Self { status: Status::Ok, content_type: None, headers: Vec::new(), body_tag: None, body }
     }
 

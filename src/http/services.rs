@@ -61,7 +61,7 @@ pub struct Services {
     pub quotas: Quotas,
     /// `iss` of the access tokens: the address that clients use for this server.
     pub issuer: TokenIssuer,
-    /// How long a submission may take, counted from the request's first byte.
+    /// How long a submission may take, counted from the received request.
     /// Shorter than the edge's deadline, so that the handler can still respond.
     pub submission_deadline: Duration,
 }
@@ -73,13 +73,10 @@ pub type ServiceState = rocket::State<Arc<Services>>;
 #[derive(Debug, Clone)]
 pub struct Tokens(pub Arc<AccessTokens>);
 
-/// How large bodies may be, and how long they may take.
+/// How large bodies may be. How long they may take is the door's business.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
     pub body_bytes: usize,
-    /// How long an ordinary body may take, counted from the request's first byte. It also applies
-    /// on routes that accept other bodies for longer.
-    pub body_deadline: Duration,
     /// The bound of a body with many entries of a list.
     pub lines_bytes: usize,
     /// The bound of a body with the rows of a table.

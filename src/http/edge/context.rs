@@ -10,6 +10,7 @@ use rocket::request::{FromRequest, Outcome};
 use tokio::time::Instant;
 use tracing::Span;
 
+use crate::auth::token::VerifiedToken;
 use crate::domain::card_number::holds_card_number;
 use crate::domain::tenant::TenantId;
 use crate::domain::time::World;
@@ -22,10 +23,19 @@ pub struct RequestContext {
     pub trace_id: String,
     pub started: Instant,
     pub span: Span,
-    /// Set once the guard has verified the access token.
+    /// The access token, once it was looked at.
+    pub token: OnceLock<Result<VerifiedToken, Unbelieved>>,
+    /// Set once a guard has admitted the request.
     pub tenant: OnceLock<TenantId>,
     /// The client's rate limit, if it has one. Counted once per request, by the guard.
     pub rate_limit: OnceLock<Option<RateLimit>>,
+}
+
+/// Why a request has no verified token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unbelieved {
+    Absent,
+    Invalid,
 }
 
 impl RequestContext {
@@ -54,6 +64,7 @@ impl RequestContext {
             trace_id,
             started: Instant::now(),
             span,
+            token: OnceLock::new(),
             tenant: OnceLock::new(),
             rate_limit: OnceLock::new(),
         }

@@ -16,7 +16,8 @@ use crate::domain::decision::IdempotencyKey;
 use crate::domain::tenant::{ClientId, Scope, TenantId};
 use crate::domain::user::{SignInId, UserId};
 use crate::http::edge::client_rates::ClientRates;
-use crate::http::edge::context::RequestContext;
+use crate::http::edge::connection::Connection;
+use crate::http::edge::context::{RequestContext, Unbelieved};
 use crate::http::response::entity_tags::{EntityTags, MalformedEntityTags};
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::services::Tokens;
@@ -256,21 +257,34 @@ fn lacking(any_of: &[Scope]) -> Problem {
     Problem::with_challenge(ProblemKind::InsufficientScope, detail, challenge)
 }
 
-fn verified_token(request: &Request<'_>) -> Result<VerifiedToken, Problem> {
+/// The verified token of the request. Verified once, for the edge and for the guards.
+pub(super) fn verified_token(request: &Request<'_>) -> Result<VerifiedToken, Problem> {
+    let verified = RequestContext::of(request).token.get_or_init(|| verify(request));
+    verified.map_err(|unbelieved| match unbelieved {
+        Unbelieved::Absent => {
+            let detail = "Send an access token: Authorization: Bearer <token>.";
+            unauthenticated(detail, r#"Bearer realm="tollgate""#.to_owned())
+        }
+        Unbelieved::Invalid => {
+            let detail = "The access token is invalid or has expired.";
+            unauthenticated(detail, r#"Bearer realm="tollgate", error="invalid_token""#.to_owned())
+        }
+    })
+}
+
+fn verify(request: &Request<'_>) -> Result<VerifiedToken, Unbelieved> {
     let mut headers = request.headers().get("Authorization");
-    let Some(header) = headers.next() else {
-        let detail = "Send an access token: Authorization: Bearer <token>.";
-        return Err(unauthenticated(detail, r#"Bearer realm="tollgate""#.to_owned()));
-    };
+    let header = headers.next().ok_or(Unbelieved::Absent)?;
     let token = bearer_token(header).filter(|_| headers.next().is_none());
     let tokens = request.rocket().state::<Tokens>();
+    let shown = Connection::of(request).thumbprint();
     let verified = token.zip(tokens).and_then(|(token, Tokens(tokens))| {
-        tokens.verify(token).inspect_err(|error| tracing::debug!(%error, "an access token was rejected")).ok()
+        tokens
+            .verify(token, shown)
+            .inspect_err(|error| tracing::debug!(%error, "an access token was rejected"))
+            .ok()
     });
-    verified.ok_or_else(|| {
-        let detail = "The access token is invalid or has expired.";
-        unauthenticated(detail, r#"Bearer realm="tollgate", error="invalid_token""#.to_owned())
-    })
+    verified.ok_or(Unbelieved::Invalid)
 }
 
 fn unauthenticated(detail: &'static str, challenge: String) -> Problem {
@@ -279,7 +293,7 @@ fn unauthenticated(detail: &'static str, challenge: String) -> Problem {
 
 fn bearer_token(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
 }
 
 /// The Idempotency-Key header: required, once, 1 to 255 visible ASCII characters.

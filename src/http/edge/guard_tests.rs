@@ -77,7 +77,13 @@ fn a_token_opens_what_its_scopes_allow_until_it_expires() {
     let token_of = |scopes: &[Scope]| {
         let scopes = scopes.iter().copied().collect();
         tokens
-            .issue(tenant, Subject::Client { id: ClientId(Uuid::from_u128(8)), generation: 0 }, scopes, None)
+            .issue(
+                tenant,
+                Subject::Client { id: ClientId(Uuid::from_u128(8)), generation: 0 },
+                scopes,
+                None,
+                None,
+            )
             .expect("a token")
             .text
     };

@@ -3,29 +3,28 @@
 //! No part of a body may be logged or repeated. So Rocket's JSON guard must not be used: it logs
 //! bodies that it cannot read.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use rocket::Request;
-use rocket::data::{ByteUnit, Data, FromData, Outcome};
+use rocket::data::{Data, FromData, Outcome};
 use rocket::http::ContentType;
 use rocket::request::{self, FromRequest};
-use tokio::time::timeout_at;
+use tokio_util::bytes::Bytes;
 
 use crate::decisions::spool::Spool;
 use crate::domain::card_check::UncheckedFields;
 use crate::domain::line_format::LineFormat;
 use crate::domain::plugin::Digest;
-use crate::http::edge::context::RequestContext;
+use crate::door::BodyError;
 use crate::http::edge::upload_slots::UploadSlot;
 use crate::http::request::card_numbers::unchecked_of;
 use crate::http::request::declaration::Body;
 use crate::http::request::fields::{self, Context, Screened};
 use crate::http::request::json::{self, Value};
+use crate::http::request::received;
 use crate::http::response::problem::{Problem, ProblemKind};
 use crate::http::services::{BodyLimits, Services};
-
-/// The detail of the problem for a body that was cut off.
-pub const CUT_OFF: &str = "The connection closed before the body was complete.";
 
 /// A parsed JSON body.
 pub struct JsonBody {
@@ -80,7 +79,7 @@ impl JsonBody {
 /// Entries of a list: one as JSON, or many as lines. Lines occupy a slot for large bodies.
 pub enum EntriesBody {
     One(JsonBody),
-    Lines { format: LineFormat, bytes: Vec<u8>, turn: UploadSlot },
+    Lines { format: LineFormat, bytes: Bytes, turn: UploadSlot },
 }
 
 impl std::fmt::Debug for EntriesBody {
@@ -103,7 +102,7 @@ pub struct RowsBody {
 pub struct WasmBody(pub Spool);
 
 /// A form (RFC 6749 requires one). It contains a secret, so it has no Debug output.
-pub struct FormBody(pub Vec<u8>);
+pub struct FormBody(pub Bytes);
 
 impl std::fmt::Debug for FormBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -115,9 +114,9 @@ impl std::fmt::Debug for FormBody {
 impl<'r> FromData<'r> for JsonBody {
     type Error = ProblemKind;
 
-    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+    async fn from_data(request: &'r Request<'_>, _: Data<'r>) -> Outcome<'r, Self> {
         let limit = limits(request).map(|limits| limits.body_bytes);
-        let read = read(request, data, limit, "application/json", is_json).await;
+        let read = read(request, limit, "application/json", is_json).await;
         outcome(request, read.and_then(|bytes| Self::of_request(request, &bytes)))
     }
 }
@@ -134,8 +133,7 @@ impl<'r> FromData<'r> for EntriesBody {
         let Some(format) = request.content_type().and_then(line_format) else {
             let limit = limits(request).map(|limits| limits.body_bytes);
             let expected = "application/json, application/x-ndjson or text/csv";
-            // The long deadline of this route is only for lines, which need a slot.
-            let read = in_time(request, read(request, data, limit, expected, is_json)).await;
+            let read = read(request, limit, expected, is_json).await;
             return outcome(
                 request,
                 read.and_then(|bytes| JsonBody::of_request(request, &bytes)).map(Self::One),
@@ -147,20 +145,9 @@ impl<'r> FromData<'r> for EntriesBody {
             request::Outcome::Forward(status) => return Outcome::Forward((data, status)),
         };
         let limit = limits(request).map(|limits| limits.lines_bytes);
-        let read = read(request, data, limit, "that of the lines", |_| true).await;
+        let read = read(request, limit, "that of the lines", |_| true).await;
         outcome(request, read.map(|bytes| Self::Lines { format, bytes, turn }))
     }
-}
-
-/// Applies the deadline of an ordinary body.
-async fn in_time(
-    request: &Request<'_>,
-    read: impl Future<Output = Result<Vec<u8>, Problem>>,
-) -> Result<Vec<u8>, Problem> {
-    let deadline = limits(request).ok_or_else(|| unmanaged("the limits of bodies"))?.body_deadline;
-    timeout_at(RequestContext::of(request).started + deadline, read).await.unwrap_or_else(|_late| {
-        Err(Problem::new(ProblemKind::Deadline, "The body did not arrive before the deadline."))
-    })
 }
 
 fn line_format(found: &ContentType) -> Option<LineFormat> {
@@ -184,7 +171,7 @@ impl<'r> FromData<'r> for RowsBody {
         let limit = limits(request).map(|limits| limits.rows_bytes);
         let is_lines = |found: &ContentType| line_format(found).is_some();
         let spooled = match check(request, limit, "application/x-ndjson or text/csv", is_lines) {
-            Ok(limit_bytes) => spool(request, data, limit_bytes).await,
+            Ok(limit_bytes) => spool(request, limit_bytes).await,
             Err(problem) => Err(problem),
         };
         let format = request.content_type().and_then(line_format).unwrap_or(LineFormat::Csv);
@@ -196,21 +183,21 @@ impl<'r> FromData<'r> for RowsBody {
 impl<'r> FromData<'r> for WasmBody {
     type Error = ProblemKind;
 
-    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+    async fn from_data(request: &'r Request<'_>, _: Data<'r>) -> Outcome<'r, Self> {
         let is_wasm = |found: &ContentType| found.top() == "application" && found.sub() == "wasm";
         let limit = limits(request).map(|limits| limits.upload_bytes);
         let spooled = match check(request, limit, "application/wasm", is_wasm) {
-            Ok(limit_bytes) => spool(request, data, limit_bytes).await,
+            Ok(limit_bytes) => spool(request, limit_bytes).await,
             Err(problem) => Err(problem),
         };
         outcome(request, spooled.map(Self))
     }
 }
 
-async fn spool(request: &Request<'_>, data: Data<'_>, limit_bytes: usize) -> Result<Spool, Problem> {
+async fn spool(request: &Request<'_>, limit_bytes: usize) -> Result<Spool, Problem> {
     let services = request.rocket().state::<Arc<Services>>().ok_or_else(|| unmanaged("the services"))?;
     // Reads one byte more than the limit, to notice a body that is too large.
-    let received = data.open(ByteUnit::from(limit_bytes as u64 + 1));
+    let received = pin!(received::take(request).into_reader(limit_bytes as u64 + 1));
     let spool = Spool::receive(services.uploads.spool_folder(), received).await?;
     if spool.size_bytes() > limit_bytes as u64 { Err(too_large(limit_bytes)) } else { Ok(spool) }
 }
@@ -219,10 +206,9 @@ async fn spool(request: &Request<'_>, data: Data<'_>, limit_bytes: usize) -> Res
 impl<'r> FromData<'r> for FormBody {
     type Error = ProblemKind;
 
-    async fn from_data(request: &'r Request<'_>, data: Data<'r>) -> Outcome<'r, Self> {
+    async fn from_data(request: &'r Request<'_>, _: Data<'r>) -> Outcome<'r, Self> {
         let limit = limits(request).map(|limits| limits.form_bytes);
-        let read =
-            read(request, data, limit, "application/x-www-form-urlencoded", |found| found.is_form()).await;
+        let read = read(request, limit, "application/x-www-form-urlencoded", |found| found.is_form()).await;
         outcome(request, read.map(Self))
     }
 }
@@ -314,28 +300,24 @@ impl<'r> FromRequest<'r> for Uncompressed {
 
 async fn read(
     request: &Request<'_>,
-    data: Data<'_>,
     limit_bytes: Option<usize>,
     expected: &str,
     accepts: impl FnOnce(&ContentType) -> bool,
-) -> Result<Vec<u8>, Problem> {
+) -> Result<Bytes, Problem> {
     let limit_bytes = check(request, limit_bytes, expected, accepts)?;
-    let read = data.open(ByteUnit::from(limit_bytes as u64)).into_bytes().await;
-    let bytes = read.map_err(|_| Problem::new(ProblemKind::MalformedRequest, CUT_OFF))?;
-    if !bytes.is_complete() {
-        return Err(too_large(limit_bytes));
-    }
-    Ok(bytes.into_inner())
+    received::take(request).read(limit_bytes).await.map_err(|error| match error {
+        BodyError::TooLarge => too_large(limit_bytes),
+        other => other.into(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rocket::http::{Header, Status};
     use rocket::local::blocking::Client;
 
     use super::*;
+    use crate::door::ReceivedBody;
     use crate::http::response::problem::default_catcher;
 
     #[rocket::post("/json", data = "<body>")]
@@ -344,14 +326,8 @@ mod tests {
     }
 
     fn client() -> Client {
-        let limits = BodyLimits {
-            body_bytes: 20,
-            body_deadline: Duration::from_secs(60),
-            lines_bytes: 10,
-            rows_bytes: 10,
-            upload_bytes: 10,
-            form_bytes: 10,
-        };
+        let limits =
+            BodyLimits { body_bytes: 20, lines_bytes: 10, rows_bytes: 10, upload_bytes: 10, form_bytes: 10 };
         let config = rocket::Config { log_level: rocket::config::LogLevel::Off, ..Default::default() };
         let rocket = rocket::custom(config)
             .manage(limits)
@@ -362,7 +338,8 @@ mod tests {
     }
 
     fn post(client: &Client, media_type: Option<&'static str>, body: &[u8]) -> (Status, String) {
-        let mut request = client.post("/json").body(body);
+        let mut request = client.post("/json");
+        received::keep(request.inner(), ReceivedBody::Whole(Bytes::copy_from_slice(body)));
         if let Some(media_type) = media_type {
             request.add_header(Header::new("Content-Type", media_type));
         }

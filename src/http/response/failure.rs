@@ -2,6 +2,7 @@
 //!
 //! Must never pass the text of a storage error on to a client: it may quote stored data.
 
+mod door;
 pub mod people;
 mod reviews;
 mod tables;
@@ -16,7 +17,6 @@ use crate::decisions::spool::SpoolError;
 use crate::decisions::submit::SubmitError;
 use crate::decisions::uploads::UploadError;
 use crate::domain::backtest::{GuardRefusal, PENDING_MAX};
-use crate::http::request::body::CUT_OFF;
 use crate::http::response::problem::{PartError, Problem, ProblemKind};
 use crate::rules::EngineError;
 use crate::storage::StorageError;
@@ -427,7 +427,7 @@ impl From<RecordEventError> for Problem {
 impl From<SpoolError> for Problem {
     fn from(error: SpoolError) -> Self {
         match error {
-            SpoolError::Receive(_) => Self::new(ProblemKind::MalformedRequest, CUT_OFF),
+            SpoolError::Receive(error) => door::not_received(&error),
             SpoolError::Keep(error) => {
                 tracing::error!(%error, "a received upload could not be written to disk");
                 Self::new(

@@ -11,6 +11,7 @@ use rocket::response::{self, Responder, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::http::edge::connection::Connection;
 use crate::http::edge::context::RequestContext;
 
 /// The most errors that one problem lists, so that a hostile body does not get a long response.
@@ -32,6 +33,7 @@ pub enum ProblemKind {
     SecondPersonRequired,
     NotFound,
     MethodNotAllowed,
+    RequestTimeout,
     StillDeciding,
     PluginsNotReady,
     FactsNotReady,
@@ -40,7 +42,9 @@ pub enum ProblemKind {
     Erased,
     PreconditionFailed,
     BodyTooLarge,
+    UriTooLong,
     UnsupportedMediaType,
+    ExpectationFailed,
     InvalidBody,
     CardNumber,
     IdempotencyKeyReused,
@@ -49,16 +53,19 @@ pub enum ProblemKind {
     QuotaExceeded,
     TooManyAttempts,
     RateLimited,
+    HeadTooLarge,
     Internal,
+    NotImplemented,
     Busy,
     Deadline,
     Unavailable,
     SearchIndexBuilding,
+    HttpVersionNotSupported,
 }
 
 impl ProblemKind {
     #[cfg(test)]
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 42] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::InvalidQuery,
@@ -73,6 +80,7 @@ impl ProblemKind {
         Self::SecondPersonRequired,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::RequestTimeout,
         Self::StillDeciding,
         Self::PluginsNotReady,
         Self::FactsNotReady,
@@ -81,7 +89,9 @@ impl ProblemKind {
         Self::Erased,
         Self::PreconditionFailed,
         Self::BodyTooLarge,
+        Self::UriTooLong,
         Self::UnsupportedMediaType,
+        Self::ExpectationFailed,
         Self::InvalidBody,
         Self::CardNumber,
         Self::IdempotencyKeyReused,
@@ -90,11 +100,14 @@ impl ProblemKind {
         Self::QuotaExceeded,
         Self::TooManyAttempts,
         Self::RateLimited,
+        Self::HeadTooLarge,
         Self::Internal,
+        Self::NotImplemented,
         Self::Busy,
         Self::Deadline,
         Self::Unavailable,
         Self::SearchIndexBuilding,
+        Self::HttpVersionNotSupported,
     ];
 
     /// Status, the last part of the `type` URI, and the title. Published: never changed.
@@ -118,6 +131,7 @@ impl ProblemKind {
             Self::SecondPersonRequired => (403, "second-person-required", "Another person has to do this"),
             Self::NotFound => (404, "not-found", "The resource does not exist"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The method is not allowed"),
+            Self::RequestTimeout => (408, "request-timeout", "The request did not arrive in time"),
             Self::StillDeciding => {
                 (409, "still-deciding", "The first request with this key is still in progress")
             }
@@ -128,7 +142,9 @@ impl ProblemKind {
             Self::Erased => (410, "erased", "The personal data has been erased"),
             Self::PreconditionFailed => (412, "precondition-failed", "The resource has changed"),
             Self::BodyTooLarge => (413, "body-too-large", "The body is too large"),
+            Self::UriTooLong => (414, "uri-too-long", "The target of the request is too long"),
             Self::UnsupportedMediaType => (415, "unsupported-media-type", "The media type is not supported"),
+            Self::ExpectationFailed => (417, "expectation-failed", "The expectation is not supported"),
             Self::InvalidBody => (422, "invalid-body", "The body is invalid"),
             Self::CardNumber => (422, "card-number", "The request contains a card number"),
             Self::IdempotencyKeyReused => {
@@ -139,12 +155,17 @@ impl ProblemKind {
             Self::QuotaExceeded => (429, "quota-exceeded", "A limit of the tenant has been reached"),
             Self::TooManyAttempts => (429, "too-many-attempts", "Too many sign-ins have failed"),
             Self::RateLimited => (429, "rate-limited", "The client sends too many requests"),
+            Self::HeadTooLarge => (431, "head-too-large", "The head of the request is too large"),
             Self::Internal => (500, "internal", "An internal error occurred"),
+            Self::NotImplemented => (501, "not-implemented", "The server does not implement this"),
             Self::Busy => (503, "busy", "The server is busy"),
             Self::Deadline => (503, "deadline", "The request timed out"),
             Self::Unavailable => (503, "unavailable", "The service is temporarily unavailable"),
             Self::SearchIndexBuilding => {
                 (503, "search-index-building", "Earlier payments are not indexed yet")
+            }
+            Self::HttpVersionNotSupported => {
+                (505, "http-version-not-supported", "This version of HTTP is not supported")
             }
         }
     }
@@ -313,6 +334,9 @@ impl<'r> Responder<'r, 'static> for Problem {
 /// Responds with the problem that a guard left, or turns Rocket's own error into one.
 #[rocket::catch(default)]
 pub fn default_catcher(status: Status, request: &Request<'_>) -> Problem {
+    if let Some(refusal) = &Connection::of(request).refusal {
+        return refusal.into();
+    }
     if let Some(problem) = request.local_cache(|| None::<Problem>)
         && problem.kind.status() == status
     {

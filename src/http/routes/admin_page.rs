@@ -14,6 +14,7 @@ use flate2::write::GzEncoder;
 use rocket::http::ContentType;
 use rocket::{Route, get, routes};
 use rust_embed::Embed;
+use tokio_util::bytes::Bytes;
 
 use crate::domain::plugin::Digest;
 use crate::http::request::accept::TakesGzip;
@@ -48,8 +49,11 @@ static HASH: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The files by name, each compressed once: a first load is then a third as large.
-static COMPRESSED: LazyLock<BTreeMap<Cow<'static, str>, Vec<u8>>> = LazyLock::new(|| {
-    let compressed = |name: Cow<'static, str>| Some((name.clone(), gzip(&Files::get(&name)?.data).ok()?));
+static COMPRESSED: LazyLock<BTreeMap<Cow<'static, str>, Bytes>> = LazyLock::new(|| {
+    let compressed = |name: Cow<'static, str>| {
+        let bytes = gzip(&Files::get(&name)?.data).ok()?;
+        Some((name, Bytes::from(bytes)))
+    };
     Files::iter().filter_map(compressed).collect()
 });
 
@@ -85,7 +89,10 @@ pub fn file(hash: &str, path: Option<PathBuf>, takes_gzip: TakesGzip) -> Result<
     let compressed = COMPRESSED.get(name).filter(|_| takes_gzip.0);
     let response = match compressed {
         Some(bytes) => ApiResponse::bytes(content_type, bytes.clone()).with("Content-Encoding", "gzip"),
-        None => ApiResponse::bytes(content_type, file.data.into_owned()),
+        None => match file.data {
+            Cow::Borrowed(bytes) => ApiResponse::bytes(content_type, bytes),
+            Cow::Owned(bytes) => ApiResponse::bytes(content_type, bytes),
+        },
     };
     Ok(response
         .with("Vary", "Accept-Encoding")

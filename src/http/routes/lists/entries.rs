@@ -3,6 +3,7 @@
 use rocket::http::Status;
 use rocket::{Route, delete, get, post, routes};
 use serde::Serialize;
+use tokio_util::bytes::Bytes;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -190,7 +191,7 @@ async fn add_many(
     head: ListHead,
     services: &ServiceState,
     format: LineFormat,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 ) -> Result<ApiResponse, Problem> {
     let (now_ms, actor) = (services.world.now_ms(), caller.actor());
     let (kinds, added_by, world) = (head.kinds.clone(), actor.clone(), services.world.clone());
