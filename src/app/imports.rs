@@ -80,6 +80,7 @@ async fn client(
         secret_hash: hasher.hash(SecretText::generate_for_client(&OsRandomness), &OsRandomness).await?,
         scopes: Vec::new(),
         requests_per_s: None,
+        certificate: None,
         created_by: CLIENT_NAME.to_owned(),
         created_at_ms,
     };

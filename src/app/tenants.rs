@@ -10,6 +10,7 @@ use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
 use crate::auth::scope::ScopeSet;
 use crate::domain::card_check::{CheckedField, UncheckedFields};
 use crate::domain::card_number::holds_card_number;
+use crate::domain::client_certificate::CertificateBinding;
 use crate::domain::payment::PaymentId;
 use crate::domain::retention::RetentionMonths;
 use crate::domain::ruleset::is_slug;
@@ -170,15 +171,23 @@ pub async fn create_tenant(
 
 /// Creates a client whose rate is the node's setting.
 pub async fn create_client(system: &SystemPool, order: ClientRequest) -> Result<CreatedClient, TenantError> {
-    create_client_with_rate(system, order, None).await
+    create_client_with(system, order, ClientLimits::default()).await
 }
 
-/// Creates a client with its own rate. `None` means the node's setting, and 0 means no limit.
-pub async fn create_client_with_rate(
+/// How a client is limited, beside its scopes.
+#[derive(Debug, Default)]
+pub struct ClientLimits {
+    /// `None` means the node's setting, and 0 means no limit.
+    pub requests_per_s: Option<u32>,
+    pub certificate: Option<CertificateBinding>,
+}
+
+pub async fn create_client_with(
     system: &SystemPool,
     order: ClientRequest,
-    requests_per_s: Option<u32>,
+    limits: ClientLimits,
 ) -> Result<CreatedClient, TenantError> {
+    let ClientLimits { requests_per_s, certificate } = limits;
     if requests_per_s.is_some_and(|rate| rate > REQUESTS_PER_S_MAX) {
         return Err(TenantError::Rate);
     }
@@ -201,6 +210,7 @@ pub async fn create_client_with_rate(
         secret_hash,
         scopes: order.scopes.iter().collect(),
         requests_per_s,
+        certificate,
         created_by: order.created_by,
         created_at_ms,
     };

@@ -9,12 +9,13 @@ use crate::auth::AuthError;
 use crate::auth::password::{HashingLimits, SecretHasher, SecretText};
 use crate::config::Config;
 use crate::domain::card_number::holds_card_number;
+use crate::domain::client_certificate::CertificateBinding;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::user::{DISPLAY_NAME_LENGTH_MAX, EmailAddress, OPERATORS_NAME, Role, UserId};
 use crate::people::tenants::ensure_operators;
 use crate::people::users::{PasswordLink, new_link};
 use crate::storage::StorageError;
-use crate::storage::clients::{self, ChangeClientError};
+use crate::storage::clients::{self, ChangeClientError, ClientChange};
 use crate::storage::databases::Databases;
 use crate::storage::users::{self, CreateUserError, NewUser};
 use crate::world::system;
@@ -57,7 +58,8 @@ pub struct UserRequest {
 pub fn page_address(config: &Config) -> String {
     config.settings.issuer.clone().unwrap_or_else(|| {
         let port: u16 = config.figment.extract_inner("port").unwrap_or(8_000);
-        format!("http://127.0.0.1:{port}")
+        let scheme = if config.settings.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{port}")
     })
 }
 
@@ -137,6 +139,23 @@ pub async fn remove_second_factor(
     let now_ms = system().now_ms();
     users::remove_second_factor(&databases.app, tenant, user, actor.into(), now_ms).await?;
     Ok(())
+}
+
+/// Changes which certificate a client must show beside its secret.
+pub async fn bind_client(
+    databases: &Databases,
+    tenant: &str,
+    client: ClientId,
+    certificate: Option<CertificateBinding>,
+    actor: &str,
+) -> Result<(), UserError> {
+    let tenant = tenant_of(&databases.system, tenant).await?;
+    let change = ClientChange { certificate: Some(certificate), ..ClientChange::default() };
+    match clients::change(&databases.app, tenant, client, change, actor.to_owned(), system().now_ms()).await {
+        Ok(_) => Ok(()),
+        Err(ChangeClientError::Unknown) => Err(UserError::UnknownClient(client)),
+        Err(ChangeClientError::Storage(error)) => Err(error.into()),
+    }
 }
 
 /// Replaces a client's secret. The old one is accepted for `overlap_s` more seconds.

@@ -19,6 +19,7 @@ use super::scope::ScopeSet;
 use super::signing_key::{JwkSet, KeyRing, SigningKey};
 use super::verified_cache::{CachedToken, VerifiedCache, fingerprint};
 pub use super::verified_token::{Subject, VerifiedToken};
+use crate::domain::client_certificate::CertificateThumbprint;
 use crate::domain::revocation::Revocation;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::time::World;
@@ -68,6 +69,8 @@ pub enum TokenError {
     NotYetValid,
     #[error("the token was revoked")]
     Revoked,
+    #[error("the token is bound to a certificate that the connection does not have")]
+    Certificate,
 }
 
 /// A new token. Its text must be sent only to its client.
@@ -83,6 +86,14 @@ impl fmt::Debug for IssuedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IssuedToken").field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+/// How the bearer of a token is known (RFC 7800, RFC 8705). Another way than ours is refused.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Confirmation {
+    #[serde(rename = "x5t#S256")]
+    certificate: CertificateThumbprint,
 }
 
 /// The claims of a token. Times are in whole seconds. A string or a fraction is refused.
@@ -102,6 +113,9 @@ struct Claims {
     /// on.
     #[serde(skip_serializing_if = "Option::is_none")]
     requests_per_s: Option<u32>,
+    /// Absent in tokens that are not bound to a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
     /// The generation of the client's secret. Absent for the first one, and in tokens of the
     /// release before.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -126,15 +140,15 @@ impl TokenIssuer {
         Self(Arc::new(OnceLock::from(text.into())))
     }
 
-    /// Sets the issuer, unless it is configured.
-    pub fn listens_at(&self, address: SocketAddr) {
+    /// Sets the issuer, unless it is configured. `scheme` is `http` or `https`.
+    pub fn listens_at(&self, scheme: &str, address: SocketAddr) {
         // A node that listens on all addresses can be reached at the loopback address.
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        let _ = self.0.set(format!("http://{}", SocketAddr::new(ip, address.port())));
+        let _ = self.0.set(format!("{scheme}://{}", SocketAddr::new(ip, address.port())));
     }
 
     pub fn as_str(&self) -> &str {
@@ -205,6 +219,7 @@ impl AccessTokens {
         subject: Subject,
         scopes: ScopeSet,
         requests_per_s: Option<u32>,
+        certificate: Option<CertificateThumbprint>,
     ) -> Result<IssuedToken, AuthError> {
         let now_ms = self.world.now_ms();
         let epoch = self.epoch();
@@ -232,6 +247,7 @@ impl AccessTokens {
             exp: issued_at_s + lifetime_s,
             jti: id,
             requests_per_s,
+            cnf: certificate.map(|certificate| Confirmation { certificate }),
             secret_generation,
             sid,
         };
@@ -253,9 +269,21 @@ impl AccessTokens {
         self.revoked.has(subject)
     }
 
-    pub fn verify(&self, token: &str) -> Result<VerifiedToken, TokenError> {
+    /// `shown` is the certificate of the connection on which the token came.
+    pub fn verify(
+        &self,
+        token: &str,
+        shown: Option<CertificateThumbprint>,
+    ) -> Result<VerifiedToken, TokenError> {
         let verified = self.verify_signed(token)?;
-        if self.has_revoked(verified.subject) { Err(TokenError::Revoked) } else { Ok(verified) }
+        if self.has_revoked(verified.subject) {
+            return Err(TokenError::Revoked);
+        }
+        // The cache knows tokens, not connections, so this is checked each time.
+        if verified.certificate.is_some_and(|bound| shown != Some(bound)) {
+            return Err(TokenError::Certificate);
+        }
+        Ok(verified)
     }
 
     fn verify_signed(&self, token: &str) -> Result<VerifiedToken, TokenError> {
@@ -329,6 +357,7 @@ fn in_time(claims: &Claims, key: &SigningKey, now_ms: u64) -> Result<CachedToken
         scopes: ScopeSet::parse_known(&claims.scope),
         expires_at_ms,
         requests_per_s: claims.requests_per_s,
+        certificate: claims.cnf.map(|confirmation| confirmation.certificate),
         id: claims.jti,
     };
     let valid_until_ms = key.retired_at_ms.map_or(expired_from_ms, |at_ms| at_ms.min(expired_from_ms));

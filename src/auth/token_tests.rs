@@ -38,7 +38,7 @@ fn fixture() -> TokenFixture {
 impl TokenFixture {
     fn issue(&self) -> IssuedToken {
         let scopes = ScopeSet::parse("payments:write payments:read").expect("scopes");
-        self.tokens.issue(tenant(), subject(), scopes, None).expect("issued")
+        self.tokens.issue(tenant(), subject(), scopes, None, None).expect("issued")
     }
 
     /// Signs any claims with a valid key.
@@ -53,13 +53,13 @@ impl TokenFixture {
     fn verify_claims(&self, change: impl FnOnce(&mut Value)) -> Result<VerifiedToken, TokenError> {
         let mut claims = claims();
         change(&mut claims);
-        self.tokens.verify(&self.sign(&self.header(), &claims))
+        self.tokens.verify(&self.sign(&self.header(), &claims), None)
     }
 
     fn verify_header(&self, change: impl FnOnce(&mut Value)) -> Result<VerifiedToken, TokenError> {
         let mut header = self.header();
         change(&mut header);
-        self.tokens.verify(&self.sign(&header, &claims()))
+        self.tokens.verify(&self.sign(&header, &claims()), None)
     }
 }
 
@@ -109,10 +109,11 @@ fn an_issued_token_is_believed_for_its_tenant_client_and_scopes() {
         scopes: issued.scopes,
         expires_at_ms: NOW_MS + 300_000,
         requests_per_s: None,
+        certificate: None,
         id: issued.id,
     };
-    assert_eq!(fixture.tokens.verify(&issued.text), Ok(expected), "the first time");
-    assert_eq!(fixture.tokens.verify(&issued.text), Ok(expected), "from memory");
+    assert_eq!(fixture.tokens.verify(&issued.text, None), Ok(expected), "the first time");
+    assert_eq!(fixture.tokens.verify(&issued.text, None), Ok(expected), "from memory");
     assert_eq!((issued.lifetime_s, issued.expires_at_ms), (300, expected.expires_at_ms));
 }
 
@@ -120,8 +121,8 @@ fn an_issued_token_is_believed_for_its_tenant_client_and_scopes() {
 fn a_token_carries_its_client_s_own_rate_and_one_without_it_has_none() {
     let fixture = fixture();
     for rate in [None, Some(0), Some(7)] {
-        let issued = fixture.tokens.issue(tenant(), subject(), ScopeSet::EMPTY, rate).expect("issued");
-        let verified = fixture.tokens.verify(&issued.text).expect("believed");
+        let issued = fixture.tokens.issue(tenant(), subject(), ScopeSet::EMPTY, rate, None).expect("issued");
+        let verified = fixture.tokens.verify(&issued.text, None).expect("believed");
         assert_eq!(verified.requests_per_s, rate);
     }
     let refused = fixture.verify_claims(|claims| claims["requests_per_s"] = json!(-1));
@@ -157,10 +158,10 @@ fn a_lifetime_outside_of_five_to_ten_minutes_is_refused() {
 fn only_believed_tokens_are_remembered() {
     let fixture = fixture();
     let text = fixture.issue().text;
-    assert!(fixture.tokens.verify(&format!("{text}A")).is_err());
+    assert!(fixture.tokens.verify(&format!("{text}A"), None).is_err());
     assert_eq!(fixture.tokens.epoch().verified.len(), 0);
-    fixture.tokens.verify(&text).expect("believed");
-    fixture.tokens.verify(&text).expect("believed");
+    fixture.tokens.verify(&text, None).expect("believed");
+    fixture.tokens.verify(&text, None).expect("believed");
     assert_eq!(fixture.tokens.epoch().verified.len(), 1);
     fixture.tokens.replace_keys(ring(std::slice::from_ref(&fixture.key)));
     assert_eq!(fixture.tokens.epoch().verified.len(), 0, "a new ring starts without memories");
@@ -170,12 +171,12 @@ fn only_believed_tokens_are_remembered() {
 fn a_token_changed_anywhere_is_refused() {
     let fixture = fixture();
     let text = fixture.issue().text;
-    fixture.tokens.verify(&text).expect("believed, and remembered");
+    fixture.tokens.verify(&text, None).expect("believed, and remembered");
     for position in 0..text.len() {
         let mut changed = text.clone().into_bytes();
         changed[position] = if changed[position] == b'A' { b'B' } else { b'A' };
         let changed = String::from_utf8(changed).expect("ASCII");
-        assert!(fixture.tokens.verify(&changed).is_err(), "byte {position}");
+        assert!(fixture.tokens.verify(&changed, None).is_err(), "byte {position}");
     }
 }
 
@@ -184,7 +185,7 @@ fn what_is_no_jwt_is_malformed() {
     let fixture = fixture();
     let long = "a".repeat(MAX_TOKEN_BYTES + 1);
     for text in ["", ".", "..", "a.b", "a.b.c", "a.b.c.d", "é.é.é", &long] {
-        assert_eq!(fixture.tokens.verify(text), Err(TokenError::Malformed), "{text:.20}");
+        assert_eq!(fixture.tokens.verify(text, None), Err(TokenError::Malformed), "{text:.20}");
     }
 }
 
@@ -193,9 +194,9 @@ fn a_signature_of_another_key_is_refused_under_either_kid() {
     let fixture = fixture();
     let other = stored_key(2);
     let borrowed = sign_with(&other, &fixture.header(), &claims());
-    assert_eq!(fixture.tokens.verify(&borrowed), Err(TokenError::Signature));
+    assert_eq!(fixture.tokens.verify(&borrowed, None), Err(TokenError::Signature));
     let own = sign_with(&other, &json!({ "typ": "at+jwt", "alg": "EdDSA", "kid": other.kid }), &claims());
-    assert_eq!(fixture.tokens.verify(&own), Err(TokenError::UnknownKey));
+    assert_eq!(fixture.tokens.verify(&own, None), Err(TokenError::UnknownKey));
     let nameless = fixture.verify_header(|header| header["kid"] = Value::Null);
     assert_eq!(nameless, Err(TokenError::UnknownKey));
 }
@@ -207,7 +208,10 @@ fn a_key_brought_along_in_the_header_is_not_used() {
     let x = URL_SAFE_NO_PAD.encode(&other.public_key);
     let mut header = fixture.header();
     header["jwk"] = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
-    assert_eq!(fixture.tokens.verify(&sign_with(&other, &header, &claims())), Err(TokenError::Signature));
+    assert_eq!(
+        fixture.tokens.verify(&sign_with(&other, &header, &claims()), None),
+        Err(TokenError::Signature)
+    );
 }
 
 #[test]
@@ -217,10 +221,10 @@ fn an_unsigned_token_is_refused() {
         let mut header = fixture.header();
         header["alg"] = json!(algorithm);
         let token = format!("{}.", message(&header, &claims()));
-        assert!(fixture.tokens.verify(&token).is_err(), "{algorithm}");
+        assert!(fixture.tokens.verify(&token, None).is_err(), "{algorithm}");
     }
     let token = format!("{}.", message(&fixture.header(), &claims()));
-    assert_eq!(fixture.tokens.verify(&token), Err(TokenError::Signature));
+    assert_eq!(fixture.tokens.verify(&token, None), Err(TokenError::Signature));
 }
 
 #[test]
@@ -234,7 +238,10 @@ fn the_public_key_is_no_shared_secret() {
         let key = EncodingKey::from_secret(secret);
         let signature =
             jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");
-        assert_eq!(fixture.tokens.verify(&format!("{message}.{signature}")), Err(TokenError::Algorithm));
+        assert_eq!(
+            fixture.tokens.verify(&format!("{message}.{signature}"), None),
+            Err(TokenError::Algorithm)
+        );
     }
 }
 
@@ -258,7 +265,7 @@ fn an_issuer_that_is_not_configured_is_where_the_node_listens() {
     ] {
         let (derived, configured) = (TokenIssuer::default(), TokenIssuer::configured(ISSUER));
         for issuer in [&derived, &configured] {
-            issuer.listens_at(address.parse().expect("an address"));
+            issuer.listens_at("http", address.parse().expect("an address"));
         }
         assert_eq!((derived.as_str(), configured.as_str()), (expected, ISSUER));
     }
@@ -321,7 +328,7 @@ fn a_claim_or_header_said_twice_is_refused() {
         (twice(&header, r#""alg":"HS256""#), claims.clone()),
         (twice(&header, r#""kid":"other""#), claims),
     ] {
-        let refused = fixture.tokens.verify(&sign_text(&fixture.key, &header, &claims));
+        let refused = fixture.tokens.verify(&sign_text(&fixture.key, &header, &claims), None);
         assert_eq!(refused, Err(TokenError::Claims), "{header} {claims}");
     }
 }
@@ -351,12 +358,16 @@ fn a_scope_of_a_later_version_is_left_out() {
 fn a_token_is_believed_to_its_expiry_and_the_leeway_but_no_longer() {
     let fixture = fixture();
     let [remembered, fresh] = [(); 2].map(|()| fixture.issue().text);
-    fixture.tokens.verify(&remembered).expect("believed, and remembered");
+    fixture.tokens.verify(&remembered, None).expect("believed, and remembered");
     fixture.clock.set(NOW_MS + 300_000 + LEEWAY_S * 1000 - 1);
-    assert!(fixture.tokens.verify(&remembered).is_ok());
+    assert!(fixture.tokens.verify(&remembered, None).is_ok());
     fixture.clock.advance(1);
-    assert_eq!(fixture.tokens.verify(&remembered), Err(TokenError::Expired), "memory does not outlive it");
-    assert_eq!(fixture.tokens.verify(&fresh), Err(TokenError::Expired));
+    assert_eq!(
+        fixture.tokens.verify(&remembered, None),
+        Err(TokenError::Expired),
+        "memory does not outlive it"
+    );
+    assert_eq!(fixture.tokens.verify(&fresh, None), Err(TokenError::Expired));
 }
 
 #[test]
@@ -364,27 +375,31 @@ fn a_token_of_the_future_is_refused_beyond_the_leeway() {
     let fixture = fixture();
     let text = fixture.issue().text;
     fixture.clock.set(NOW_MS - LEEWAY_S * 1000);
-    assert!(fixture.tokens.verify(&text).is_ok());
+    assert!(fixture.tokens.verify(&text, None).is_ok());
     fixture.clock.set(NOW_MS - LEEWAY_S * 1000 - 1);
-    assert_eq!(fixture.tokens.verify(&text), Err(TokenError::NotYetValid), "remembered or not");
+    assert_eq!(fixture.tokens.verify(&text, None), Err(TokenError::NotYetValid), "remembered or not");
 }
 
 #[test]
 fn a_rotation_keeps_tokens_of_keys_that_stay_and_ends_those_that_go() {
     let fixture = fixture();
     let old = fixture.issue().text;
-    fixture.tokens.verify(&old).expect("believed, and remembered");
+    fixture.tokens.verify(&old, None).expect("believed, and remembered");
     let newer = stored_key(2);
 
     fixture.tokens.replace_keys(ring(&[fixture.key.clone(), newer.clone()]));
     let new = fixture.issue().text;
-    assert!(fixture.tokens.verify(&old).is_ok() && fixture.tokens.verify(&new).is_ok());
+    assert!(fixture.tokens.verify(&old, None).is_ok() && fixture.tokens.verify(&new, None).is_ok());
     assert_eq!(jsonwebtoken::decode_header(&new).expect("a header").kid, Some(newer.kid.clone()));
     assert_eq!(fixture.tokens.jwks().keys.len(), 2);
 
     fixture.tokens.replace_keys(ring(&[newer]));
-    assert_eq!(fixture.tokens.verify(&old), Err(TokenError::UnknownKey), "memory does not outlive its key");
-    assert!(fixture.tokens.verify(&new).is_ok());
+    assert_eq!(
+        fixture.tokens.verify(&old, None),
+        Err(TokenError::UnknownKey),
+        "memory does not outlive its key"
+    );
+    assert!(fixture.tokens.verify(&new, None).is_ok());
 }
 
 #[test]
@@ -394,10 +409,10 @@ fn a_key_that_retires_ends_its_remembered_tokens_at_that_moment() {
     fixture.tokens.replace_keys(ring(&[retiring]));
     let text = fixture.issue().text;
     fixture.clock.advance(999);
-    assert!(fixture.tokens.verify(&text).is_ok());
+    assert!(fixture.tokens.verify(&text, None).is_ok());
     fixture.clock.advance(1);
-    assert_eq!(fixture.tokens.verify(&text), Err(TokenError::UnknownKey));
-    let issued = fixture.tokens.issue(tenant(), subject(), ScopeSet::EMPTY, None);
+    assert_eq!(fixture.tokens.verify(&text, None), Err(TokenError::UnknownKey));
+    let issued = fixture.tokens.issue(tenant(), subject(), ScopeSet::EMPTY, None, None);
     assert!(matches!(issued, Err(AuthError::NoSigningKey)));
 }
 
@@ -405,8 +420,30 @@ fn a_key_that_retires_ends_its_remembered_tokens_at_that_moment() {
 fn a_token_is_never_printed() {
     let fixture = fixture();
     let issued = fixture.issue();
-    fixture.tokens.verify(&issued.text).expect("believed, and remembered");
+    fixture.tokens.verify(&issued.text, None).expect("believed, and remembered");
     for printed in [format!("{issued:?}"), format!("{:?}", fixture.tokens)] {
         assert!(issued.text.split('.').all(|part| !printed.contains(part)), "{printed}");
+    }
+}
+
+#[test]
+fn a_token_that_is_bound_to_a_certificate_is_refused_on_other_connections_also_from_memory() {
+    let fixture = fixture();
+    let (own, other) = (CertificateThumbprint::of(b"own"), CertificateThumbprint::of(b"other"));
+    let bound = fixture.tokens.issue(tenant(), subject(), ScopeSet::EMPTY, None, Some(own)).expect("issued");
+    for turn in ["at first", "from memory"] {
+        let verified = fixture.tokens.verify(&bound.text, Some(own));
+        assert_eq!(verified.expect(turn).certificate, Some(own), "{turn}");
+        for shown in [None, Some(other)] {
+            assert_eq!(fixture.tokens.verify(&bound.text, shown), Err(TokenError::Certificate), "{turn}");
+        }
+    }
+    let free = fixture.issue().text;
+    for shown in [None, Some(own)] {
+        assert!(fixture.tokens.verify(&free, shown).is_ok(), "{shown:?}");
+    }
+    for cnf in [json!({}), json!({"jwk": {}}), json!({"x5t#S256": "abc"}), json!("x"), json!([])] {
+        let refused = fixture.verify_claims(|claims| claims["cnf"] = cnf.clone());
+        assert_eq!(refused, Err(TokenError::Claims), "{cnf}");
     }
 }

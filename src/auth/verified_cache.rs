@@ -102,6 +102,7 @@ mod tests {
             scopes: ScopeSet::EMPTY,
             expires_at_ms: 200,
             requests_per_s: None,
+            certificate: None,
             id: Uuid::from_u128(id),
         };
         CachedToken { token, valid_from_ms: 100, valid_until_ms: 200 }

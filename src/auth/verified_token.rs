@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::scope::ScopeSet;
+use crate::domain::client_certificate::CertificateThumbprint;
 use crate::domain::tenant::{ClientId, TenantId};
 use crate::domain::user::{SignInId, UserId};
 
@@ -14,6 +15,8 @@ pub struct VerifiedToken {
     pub expires_at_ms: u64,
     /// The client's own rate. `None` means the node's setting, and zero means no limit.
     pub requests_per_s: Option<u32>,
+    /// The certificate without which the token is refused.
+    pub certificate: Option<CertificateThumbprint>,
     pub id: Uuid,
 }
 

@@ -12,11 +12,12 @@ use uuid::Uuid;
 use super::Failure;
 use super::output::print_result;
 use crate::app::database::Database;
-use crate::app::tenants::{self, ClientRequest};
+use crate::app::tenants::{self, ClientLimits, ClientRequest};
 use crate::app::users::{self, UserRequest};
 use crate::auth::scope::ScopeSet;
 use crate::config::Config;
 use crate::domain::card_check::CheckedField;
+use crate::domain::client_certificate::CertificateBinding;
 use crate::domain::payment::PaymentId;
 use crate::domain::retention::RetentionMonths;
 use crate::domain::tenant::{ClientId, Scope};
@@ -149,7 +150,7 @@ pub async fn create_client(
     tenant: String,
     name: String,
     scopes: Option<String>,
-    requests_per_s: Option<u32>,
+    limits: ClientLimits,
 ) -> Result<ExitCode, Failure> {
     let scopes = match scopes {
         Some(text) => ScopeSet::parse(&text).ok_or_else(|| {
@@ -160,10 +161,30 @@ pub async fn create_client(
     };
     let order = ClientRequest { tenant, name, scopes, created_by: ACTOR.to_owned() };
     on_database(config, async |pools| {
-        let created = tenants::create_client_with_rate(&pools.system, order, requests_per_s).await?;
+        let created = tenants::create_client_with(&pools.system, order, limits).await?;
         print_result!("client_id={}", created.id);
         print_result!("client_secret={}", created.secret.expose());
         print_result!("The secret is shown only once.");
+        Ok(())
+    })
+    .await
+}
+
+/// Changes which certificate a client must show. `None` means none.
+pub async fn bind_client(
+    config: Config,
+    tenant: String,
+    client: Uuid,
+    certificate: Option<CertificateBinding>,
+) -> Result<ExitCode, Failure> {
+    let needs = certificate.is_some();
+    on_database(config, async |pools| {
+        users::bind_client(pools, &tenant, ClientId(client), certificate, ACTOR).await?;
+        match needs {
+            true => print_result!("From now on, the client needs its certificate beside its secret."),
+            false => print_result!("From now on, the client needs no certificate."),
+        }
+        print_result!("If that is a change, the tokens that it has are refused within a second.");
         Ok(())
     })
     .await

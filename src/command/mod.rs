@@ -19,12 +19,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use administration::RetentionSetting;
 
+use crate::app::tenants::ClientLimits;
 use crate::config::Config;
 use crate::domain::card_check::CheckedField;
+use crate::domain::client_certificate::{BoundDnsName, BoundUri, CertificateBinding, CertificateThumbprint};
 use crate::domain::user::{EmailAddress, Role};
 use crate::http::openapi;
 use crate::rules::compile;
@@ -174,6 +176,21 @@ enum ClientCommand {
         /// node's setting.
         #[arg(long, value_name = "N")]
         requests_per_s: Option<u32>,
+        #[command(flatten)]
+        certificate: CertificateChoice,
+    },
+    /// Change which certificate a client must show beside its secret. Its tokens end.
+    Certificate {
+        /// Name of the tenant.
+        #[arg(long)]
+        tenant: String,
+        /// Id of the client.
+        id: uuid::Uuid,
+        #[command(flatten)]
+        certificate: CertificateChoice,
+        /// The secret alone is enough.
+        #[arg(long, conflicts_with = "CertificateChoice", required_unless_present = "CertificateChoice")]
+        no_certificate: bool,
     },
     /// Replace the secret of a client. The new one is printed once.
     ///
@@ -189,6 +206,29 @@ enum ClientCommand {
         #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=604_800))]
         overlap_s: u64,
     },
+}
+
+/// The certificate that a client must show, by at most one of these.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct CertificateChoice {
+    /// The certificate must have this DNS name.
+    #[arg(long, value_name = "NAME", value_parser = BoundDnsName::parse)]
+    certificate_dns: Option<BoundDnsName>,
+    /// The certificate must have this URI.
+    #[arg(long, value_name = "URI", value_parser = BoundUri::parse)]
+    certificate_uri: Option<BoundUri>,
+    /// It must be this very certificate: its SHA-256 in base64url.
+    #[arg(long, value_name = "HASH", value_parser = CertificateThumbprint::parse)]
+    certificate_sha256: Option<CertificateThumbprint>,
+}
+
+impl CertificateChoice {
+    fn binding(self) -> Option<CertificateBinding> {
+        let by_dns = self.certificate_dns.map(CertificateBinding::SanDns);
+        let by_uri = self.certificate_uri.map(CertificateBinding::SanUri);
+        by_dns.or(by_uri).or(self.certificate_sha256.map(CertificateBinding::Sha256))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -309,8 +349,12 @@ pub fn run() -> ExitCode {
         Command::Tenant(TenantCommand::AllowPasswords { tenant }) => {
             with_config(|config| administration::allow_passwords(config, tenant))
         }
-        Command::Client(ClientCommand::Create { tenant, name, scopes, requests_per_s }) => {
-            with_config(|config| administration::create_client(config, tenant, name, scopes, requests_per_s))
+        Command::Client(ClientCommand::Create { tenant, name, scopes, requests_per_s, certificate }) => {
+            let limits = ClientLimits { requests_per_s, certificate: certificate.binding() };
+            with_config(|config| administration::create_client(config, tenant, name, scopes, limits))
+        }
+        Command::Client(ClientCommand::Certificate { tenant, id, certificate, .. }) => {
+            with_config(|config| administration::bind_client(config, tenant, id, certificate.binding()))
         }
         Command::Client(ClientCommand::NewSecret { tenant, id, overlap_s }) => {
             with_config(|config| administration::new_client_secret(config, tenant, id, overlap_s))

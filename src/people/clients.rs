@@ -12,6 +12,7 @@ use super::users::Administrator;
 use crate::auth::AuthError;
 use crate::auth::password::{SecretHasher, SecretText};
 use crate::auth::scope::ScopeSet;
+use crate::domain::client_certificate::CertificateBinding;
 use crate::domain::tenant::{ClientId, Scope};
 use crate::domain::time::World;
 use crate::domain::user::OPERATORS;
@@ -48,6 +49,8 @@ pub struct ClientOrder {
     pub name: String,
     pub scopes: Vec<Scope>,
     pub requests_per_s: Option<u32>,
+    /// The client gets tokens only with a certificate that this allows.
+    pub certificate: Option<CertificateBinding>,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,7 @@ impl Clients {
             secret_hash,
             scopes: order.scopes.clone(),
             requests_per_s: order.requests_per_s,
+            certificate: order.certificate.clone(),
             created_by: by.actor.name().to_owned(),
             created_at_ms: now_ms,
         };
@@ -82,6 +86,7 @@ impl Clients {
             name: order.name,
             scopes: order.scopes,
             requests_per_s: order.requests_per_s,
+            certificate: order.certificate,
             created_at_ms: now_ms,
             disabled_at_ms: None,
             previous_secret_until_ms: None,
@@ -97,6 +102,9 @@ impl Clients {
         change: ClientChange,
     ) -> Result<Client, ClientError> {
         may_give(by, change.scopes.as_deref().unwrap_or_default())?;
+        if change.certificate.is_some() {
+            self.may_administer(by, id).await?;
+        }
         let now_ms = self.world.now_ms();
         let client =
             clients::change(&self.app, by.tenant, id, change, by.actor.name().to_owned(), now_ms).await?;
@@ -122,7 +130,8 @@ impl Clients {
         Ok((client, secret))
     }
 
-    /// Otherwise a caller with few scopes could get the secret of a client with more.
+    /// Otherwise a caller with few scopes could get the secret of a client with more, or free it from its
+    /// certificate.
     async fn may_administer(&self, by: &Administrator, id: ClientId) -> Result<(), ClientError> {
         let found = clients::find(&self.app, by.tenant, id).await?.ok_or(ClientError::Unknown)?;
         may_give(by, &found.scopes)

@@ -264,7 +264,7 @@ impl SignIns {
         let named = tenants::find(&self.app, tenant).await?.ok_or(SignInError::Ended)?;
         let scopes: ScopeSet = user.roles.iter().flat_map(|role| role.scopes()).copied().collect();
         let subject = Subject::User { id: user.id, sign_in };
-        let access_token = self.tokens.issue(tenant, subject, scopes, None)?;
+        let access_token = self.tokens.issue(tenant, subject, scopes, None, None)?;
         let refresh_token = self.refresh_tokens.write(RefreshToken { tenant, sign_in, generation });
         Ok(SignedIn { tenant: named, user, access_token, refresh_token, lasts: self.lifetimes.total })
     }

@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::columns::{bigint, ms};
 use super::pool::{AppPool, SystemPool};
 use super::query_error::OfStatement;
-use super::{StorageError, audit, revocations};
+use super::{StorageError, audit, certificate_bindings, revocations};
 use crate::domain::audit::{Act, Action};
+use crate::domain::client_certificate::CertificateBinding;
 use crate::domain::revocation::Revocation;
 use crate::domain::tenant::{ClientId, Scope, TenantId};
 
@@ -28,6 +29,7 @@ pub struct NewClient {
     pub scopes: Vec<Scope>,
     /// `None` uses the node's setting. Zero means no limit.
     pub requests_per_s: Option<u32>,
+    pub certificate: Option<CertificateBinding>,
     pub created_by: String,
     pub created_at_ms: u64,
 }
@@ -43,6 +45,7 @@ pub struct ClientCredentials {
     pub generation: u32,
     /// The hash of the secret before, and until when it is accepted.
     pub previous: Option<(String, u64)>,
+    pub certificate: Option<CertificateBinding>,
 }
 
 impl std::fmt::Debug for ClientCredentials {
@@ -58,6 +61,7 @@ pub struct Client {
     pub name: String,
     pub scopes: Vec<Scope>,
     pub requests_per_s: Option<u32>,
+    pub certificate: Option<CertificateBinding>,
     pub created_at_ms: u64,
     pub disabled_at_ms: Option<u64>,
     pub previous_secret_until_ms: Option<u64>,
@@ -78,9 +82,11 @@ pub async fn create_own(app: &AppPool, client: NewClient) -> Result<(), StorageE
 
 async fn insert(connection: &mut PgConnection, client: NewClient) -> Result<(), StorageError> {
     let scopes: Vec<&str> = client.scopes.iter().map(|scope| scope.name()).collect();
+    let bound = certificate_bindings::columns(client.certificate.as_ref());
     sqlx::query(
-        "insert into clients (tenant_id, id, name, secret_hash, scopes, created_at_ms, requests_per_s)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into clients (tenant_id, id, name, secret_hash, scopes, created_at_ms, requests_per_s,
+                              certificate_sha256, certificate_san_dns, certificate_san_uri)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(client.tenant.0)
     .bind(client.id.0)
@@ -89,11 +95,17 @@ async fn insert(connection: &mut PgConnection, client: NewClient) -> Result<(), 
     .bind(&scopes)
     .bind(bigint(client.created_at_ms))
     .bind(rate_column(client.requests_per_s))
+    .bind(bound.sha256)
+    .bind(bound.san_dns)
+    .bind(bound.san_uri)
     .execute(&mut *connection)
     .await?;
     let mut after = json!({"name": client.name, "scopes": scopes});
     if let Some(rate) = client.requests_per_s {
         after["requests_per_s"] = rate.into();
+    }
+    if let Some(binding) = &client.certificate {
+        after["certificate"] = certificate_bindings::state(binding);
     }
     let act = Act {
         at_ms: client.created_at_ms,
@@ -130,7 +142,7 @@ pub async fn find_credentials(
     let row = app
         .statement(move |connection| {
             Box::pin(async move {
-                let statement = "select * from client_credentials($1)";
+                let statement = "select * from client_sign_in($1)";
                 Ok(sqlx::query(statement).bind(id.0).fetch_optional(connection).await?)
             })
         })
@@ -147,11 +159,13 @@ pub async fn find_credentials(
         requests_per_s: rate_of(&row)?,
         generation: u32::try_from(generation).map_err(|_| StorageError::Unreadable { what: WHAT })?,
         previous: hash.zip(until_ms),
+        certificate: certificate_bindings::read(&row)?,
     }))
 }
 
 const COLUMNS: &str = "id, name, scopes, requests_per_s, created_at_ms, disabled_at_ms, \
-                       previous_secret_until_ms, secret_generation";
+                       previous_secret_until_ms, secret_generation, certificate_sha256, \
+                       certificate_san_dns, certificate_san_uri";
 
 /// By id, so the oldest first.
 pub async fn list(
@@ -202,6 +216,7 @@ fn read(row: &PgRow) -> Result<Client, StorageError> {
         name: row.try_get("name")?,
         scopes: scopes_of(row)?,
         requests_per_s: rate_of(row)?,
+        certificate: certificate_bindings::read(row)?,
         created_at_ms: ms(row.try_get("created_at_ms")?, WHAT)?,
         disabled_at_ms: time("disabled_at_ms")?,
         previous_secret_until_ms: time("previous_secret_until_ms")?,
@@ -215,6 +230,7 @@ pub struct ClientChange {
     pub scopes: Option<Vec<Scope>>,
     /// Zero means no limit, and nothing the node's setting.
     pub requests_per_s: Option<Option<u32>>,
+    pub certificate: Option<Option<CertificateBinding>>,
     pub disabled: Option<bool>,
 }
 
@@ -226,7 +242,7 @@ pub enum ChangeClientError {
     Storage(#[from] StorageError),
 }
 
-/// Other scopes, or being disabled, end all tokens of the client.
+/// Other scopes, another certificate, or being disabled end all tokens of the client.
 pub async fn change(
     app: &AppPool,
     tenant: TenantId,
@@ -242,18 +258,22 @@ pub async fn change(
             after.name = change.name.unwrap_or(after.name);
             after.scopes = change.scopes.unwrap_or(after.scopes);
             after.requests_per_s = change.requests_per_s.unwrap_or(after.requests_per_s);
+            after.certificate = change.certificate.unwrap_or(after.certificate);
             after.disabled_at_ms = match change.disabled {
                 Some(true) => before.disabled_at_ms.or(Some(now_ms)),
                 Some(false) => None,
                 None => before.disabled_at_ms,
             };
             let ends_tokens = before.scopes != after.scopes
+                || before.certificate != after.certificate
                 || before.disabled_at_ms.is_some() != after.disabled_at_ms.is_some();
             let generation = generation + i32::from(ends_tokens);
             let scopes: Vec<&str> = after.scopes.iter().map(|scope| scope.name()).collect();
+            let bound = certificate_bindings::columns(after.certificate.as_ref());
             sqlx::query(
                 "update clients set name = $3, scopes = $4, requests_per_s = $5, disabled_at_ms = $6,
-                                    secret_generation = $7
+                                    secret_generation = $7, certificate_sha256 = $8,
+                                    certificate_san_dns = $9, certificate_san_uri = $10
                  where tenant_id = $1 and id = $2",
             )
             .bind(tenant.0)
@@ -263,6 +283,9 @@ pub async fn change(
             .bind(rate_column(after.requests_per_s))
             .bind(after.disabled_at_ms.map(bigint))
             .bind(generation)
+            .bind(bound.sha256)
+            .bind(bound.san_dns)
+            .bind(bound.san_uri)
             .execute(&mut *connection)
             .await
             .of_statement()?;
@@ -367,6 +390,9 @@ fn state(client: &Client) -> String {
         json!({"name": client.name, "scopes": scopes, "disabled": client.disabled_at_ms.is_some()});
     if let Some(rate) = client.requests_per_s {
         state["requests_per_s"] = rate.into();
+    }
+    if let Some(binding) = &client.certificate {
+        state["certificate"] = certificate_bindings::state(binding);
     }
     state.to_string()
 }

@@ -12,6 +12,7 @@ pub mod batch_ids;
 pub mod binaries;
 mod canonical;
 pub mod card_checks;
+mod certificate_bindings;
 pub mod clients;
 pub mod clock;
 mod columns;

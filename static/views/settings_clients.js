@@ -4,6 +4,7 @@ import { get, patch, post, withoutPart } from "../api.js";
 import { announce, badge, button, card, confirm, copyButton, dialog, element, empty, field, form, input, mono, pagedTable, select, time } from "../elements.js";
 import { can } from "../session.js";
 import { clients as texts, settings } from "../texts.js";
+import { bindingFields, boundTo, isBinding, readBinding } from "./settings_certificates.js";
 import { choices, isChosen } from "./settings_choices.js";
 
 const SCOPES = Object.keys(texts.scope);
@@ -36,7 +37,7 @@ function rowOf(client, mayChange, refresh) {
     mono(client.id),
     mono(client.scopes.join(" ")),
     rateOf(client),
-    element("div", {}, badge(client.state), previous),
+    element("div", {}, badge(client.state), boundTo(client), previous),
     time(client.created_at_ms),
   ];
   if (mayChange) cells.push(actsOn(client, refresh));
@@ -63,19 +64,26 @@ function scopeChoices(chosen) {
   return choices(texts.scopes, all, chosen, { help: texts.scopesHelp });
 }
 
-const clientFields = ({ name = "", scopes = FIRST_SCOPES.filter(mayGive), requests_per_s = null } = {}) => ({
+const clientFields = ({ name = "", scopes = FIRST_SCOPES.filter(mayGive), requests_per_s = null, certificate } = {}) => ({
   name: field(texts.name, input({ value: name }), { help: texts.nameHelp }),
   scopes: scopeChoices(scopes),
   requests_per_s: field(texts.rate, input({ inputmode: "numeric", value: requests_per_s }), { help: texts.rateHelp }),
+  ...bindingFields(certificate),
 });
 
 // Gives the values of the fields, or null after marking what is wrong.
-function valuesOf({ name, scopes, requests_per_s: rate }) {
+function valuesOf({ name, scopes, requests_per_s: rate, ...binding }) {
   const text = rate.value().trim();
   const isRate = text === "" || (/^[0-9]{1,7}$/.test(text) && Number(text) <= RATE_MAX);
   if (!isRate) rate.fail(texts.rateWrong);
-  if (!isChosen(scopes, texts.noScope) || !isRate) return null;
-  return { name: name.value().trim(), scopes: scopes.value(), requests_per_s: text === "" ? null : Number(text) };
+  const isBound = isBinding(binding);
+  if (!isChosen(scopes, texts.noScope) || !isRate || !isBound) return null;
+  return {
+    name: name.value().trim(),
+    scopes: scopes.value(),
+    requests_per_s: text === "" ? null : Number(text),
+    certificate: readBinding(binding),
+  };
 }
 
 const cancel = (close) => element("button", { type: "button", on: { click: () => close() } }, settings.keep);

@@ -9,11 +9,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::auth::password::SecretText;
+use crate::domain::client_certificate::{BoundDnsName, BoundUri, CertificateBinding, CertificateThumbprint};
 use crate::domain::tenant::{ClientId, REQUESTS_PER_S_MAX, Scope};
 use crate::http::edge::guard::{Caller, ClientsRead, ClientsWrite};
 use crate::http::openapi::problems::{CreateProblems, ListProblems};
 use crate::http::request::body::JsonBody;
-use crate::http::request::codecs::{flag, integer, items, named, optional, or_null, text};
+use crate::http::request::codecs::{flag, integer, items, named, object, optional, or_null, parsed, text};
 use crate::http::request::declaration::{body, named};
 use crate::http::request::query::Query;
 use crate::http::response::moment::Moment;
@@ -36,12 +37,67 @@ named! {
 }
 
 body! {
+    /// The certificate that a client must show beside its secret (RFC 8705), by exactly one of these.
+    pub struct CertificateBody as "CertificateBinding" {
+        /// The SHA-256 of one certificate, in base64url, as `x5t#S256` in tokens. A renewed certificate has
+        /// another one.
+        sha256: Option<CertificateThumbprint> = optional(
+            parsed(CertificateThumbprint::parse, ToString::to_string)
+                .pattern("^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$"),
+        ),
+        /// A DNS name in the certificate's subject alternative names.
+        #[example = "pay.example.com"]
+        san_dns: Option<BoundDnsName> = optional(
+            parsed(BoundDnsName::parse, |name| name.as_str().to_owned())
+                .pattern("^[A-Za-z0-9_-]{1,63}([.][A-Za-z0-9_-]{1,63})*$"),
+        ),
+        /// A URI in the certificate's subject alternative names.
+        #[example = "spiffe://example.com/pay"]
+        san_uri: Option<BoundUri> = optional(
+            parsed(BoundUri::parse, |uri| uri.as_str().to_owned())
+                .pattern("^[A-Za-z][A-Za-z0-9+.-]*:[!-~]+$"),
+        ),
+    }
+    check |fields| {
+        let named = ["sha256", "san_dns", "san_uri"].into_iter().filter(|name| fields.has(name));
+        match named.collect::<Vec<_>>()[..] {
+            [_] => {}
+            [] => fields.error("san_dns", "is required, or sha256 or san_uri"),
+            [_, other, ..] => fields.error(other, "expected one of sha256, san_dns and san_uri"),
+        }
+    }
+}
+
+impl CertificateBody {
+    /// The check leaves exactly one member.
+    fn binding(self) -> Option<CertificateBinding> {
+        let by_hash = self.sha256.map(CertificateBinding::Sha256);
+        let by_dns = self.san_dns.map(CertificateBinding::SanDns);
+        by_hash.or(by_dns).or(self.san_uri.map(CertificateBinding::SanUri))
+    }
+}
+
+impl From<CertificateBinding> for CertificateBody {
+    fn from(binding: CertificateBinding) -> Self {
+        let mut body = Self { sha256: None, san_dns: None, san_uri: None };
+        match binding {
+            CertificateBinding::Sha256(thumbprint) => body.sha256 = Some(thumbprint),
+            CertificateBinding::SanDns(name) => body.san_dns = Some(name),
+            CertificateBinding::SanUri(uri) => body.san_uri = Some(uri),
+        }
+        body
+    }
+}
+
+body! {
     pub struct ClientBody as "NewClient" {
         name: String = text(NAME_LENGTH_MAX),
         /// At most the scopes of the caller, and `payments:write`.
         scopes: Vec<Scope> = items(named::<ScopeShape>(), Scope::ALL.len()),
         /// The client's own rate. 0 means no limit. Default: the server's setting.
         requests_per_s: Option<u32> = optional(integer::<u32>(0..=REQUESTS_PER_S_MAX.into())),
+        /// Without it, the secret alone is enough.
+        certificate: Option<CertificateBody> = optional(object::<CertificateBody>()),
     }
 }
 
@@ -52,6 +108,8 @@ body! {
         scopes: Option<Vec<Scope>> = optional(items(named::<ScopeShape>(), Scope::ALL.len())),
         /// The client's own rate. 0 means no limit, and null the server's setting.
         requests_per_s: Option<Option<u32>> = optional(or_null(integer::<u32>(0..=REQUESTS_PER_S_MAX.into()))),
+        /// Another certificate, or null for none, ends all tokens of the client.
+        certificate: Option<Option<CertificateBody>> = optional(or_null(object::<CertificateBody>())),
         /// A disabled client gets no tokens, and all its tokens end at once.
         disabled: Option<bool> = optional(flag()),
     }
@@ -82,6 +140,9 @@ pub struct ClientShape {
     /// The client's own rate. 0 means no limit. Absent if the server's setting applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_s: Option<u32>,
+    /// What the client must show to get tokens. Absent if its secret is enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateBody>,
     pub created_at_ms: Moment,
     /// Until when the secret before the present one is accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +158,7 @@ impl From<Client> for ClientShape {
             scopes: client.scopes.into_iter().map(ScopeShape).collect(),
             state: if is_disabled { ClientState::Disabled } else { ClientState::Active },
             requests_per_s: client.requests_per_s,
+            certificate: client.certificate.map(CertificateBody::from),
             created_at_ms: client.created_at_ms.into(),
             previous_secret_until_ms: client.previous_secret_until_ms.map(Moment),
         }
@@ -134,8 +196,9 @@ pub async fn create(
     services: &ServiceState,
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
-    let ClientBody { name, scopes, requests_per_s } = body.read(services.world.now_ms())?;
-    let order = ClientOrder { name, scopes, requests_per_s };
+    let ClientBody { name, scopes, requests_per_s, certificate } = body.read(services.world.now_ms())?;
+    let certificate = certificate.and_then(CertificateBody::binding);
+    let order = ClientOrder { name, scopes, requests_per_s, certificate };
     let created = services.clients.create(&caller.administrator(), order).await?;
     let location = format!("/api/v1/clients/{}", created.0.id);
     let shape = ClientWithSecretShape::from(created);
@@ -181,8 +244,10 @@ pub async fn change(
     body: JsonBody,
 ) -> Result<ApiResponse, Problem> {
     let id = client_id(id)?;
-    let ClientChangeBody { name, scopes, requests_per_s, disabled } = body.read(services.world.now_ms())?;
-    let change = ClientChange { name, scopes, requests_per_s, disabled };
+    let ClientChangeBody { name, scopes, requests_per_s, certificate, disabled } =
+        body.read(services.world.now_ms())?;
+    let certificate = certificate.map(|body| body.and_then(CertificateBody::binding));
+    let change = ClientChange { name, scopes, requests_per_s, certificate, disabled };
     let client = services.clients.change(&caller.administrator(), id, change).await?;
     ApiResponse::json(Status::Ok, &ClientShape::from(client))
 }

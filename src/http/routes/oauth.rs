@@ -16,6 +16,7 @@ use crate::auth::sign_in_limits::SignInResult;
 use crate::auth::token::Subject;
 use crate::domain::tenant::Scope;
 use crate::http::edge::client_rates::whole_seconds;
+use crate::http::edge::connection::Connection;
 use crate::http::request::body::{FormBody, Uncompressed};
 use crate::http::response::ApiResponse;
 use crate::http::response::problem::{Problem, ProblemBody, ProblemKind};
@@ -83,7 +84,8 @@ pub struct OAuthErrorShape {
     pub error_description: String,
 }
 
-/// Issues an access token to a client (RFC 6749, client credentials grant).
+/// Issues an access token to a client (RFC 6749, client credentials grant). A client that is bound to a
+/// certificate must connect with it, and gets a token that is bound to it too (RFC 8705).
 #[utoipa::path(
     tag = "oauth",
     request_body(content = TokenRequestForm, content_type = "application/x-www-form-urlencoded"),
@@ -107,17 +109,18 @@ pub struct OAuthErrorShape {
         (status = 500, body = OAuthErrorShape),
         (status = 503, body = OAuthErrorShape),
     ),
-    security(("client" = []))
+    security(("client" = []), ("client" = [], "certificate" = []))
 )]
 #[post("/oauth/token", data = "<body>")]
 pub async fn token(
     _uncoded: Uncompressed,
     authorization: Authorization<'_>,
+    connection: &Connection,
     services: &ServiceState,
     tokens: &State<Tokens>,
     body: Result<FormBody, ProblemKind>,
 ) -> Result<ApiResponse, Problem> {
-    match give(authorization, services, tokens, body).await {
+    match give(authorization, connection, services, tokens, body).await {
         Ok(response) => Ok(ApiResponse::json(Status::Ok, &response)?.with("Pragma", "no-cache")),
         Err(error) => refuse(error),
     }
@@ -125,6 +128,7 @@ pub async fn token(
 
 async fn give(
     authorization: Authorization<'_>,
+    connection: &Connection,
     services: &Services,
     tokens: &Tokens,
     body: Result<FormBody, ProblemKind>,
@@ -143,13 +147,18 @@ async fn give(
     let request = parse_token_request(authorization, body)?;
     let requested = request.scopes;
     let id = request.client;
-    let client = authenticate(services, request).await?;
+    let client = authenticate(services, request, connection).await?;
     let scopes = granted_scopes(requested, client.scopes.into_iter().collect())?;
     let subject = Subject::Client { id, generation: client.generation };
-    Ok(tokens.0.issue(client.tenant, subject, scopes, client.requests_per_s)?.into())
+    let certificate = client.certificate.and_then(|_| connection.thumbprint());
+    Ok(tokens.0.issue(client.tenant, subject, scopes, client.requests_per_s, certificate)?.into())
 }
 
-async fn authenticate(services: &Services, request: TokenRequest) -> Result<ClientCredentials, OAuthError> {
+async fn authenticate(
+    services: &Services,
+    request: TokenRequest,
+    connection: &Connection,
+) -> Result<ClientCredentials, OAuthError> {
     let limits = &services.sign_in_limits;
     let now = || Instant::now().into_std();
     let admitted = limits.admit(request.client, &request.secret, now());
@@ -164,7 +173,7 @@ async fn authenticate(services: &Services, request: TokenRequest) -> Result<Clie
         Err(_) => SignInResult::None,
     };
     limits.settle(attempt, judgement, now());
-    judged
+    judged.and_then(|client| with_certificate(client, connection))
 }
 
 async fn judge(services: &Services, request: TokenRequest) -> Result<ClientCredentials, OAuthError> {
@@ -183,6 +192,19 @@ async fn judge(services: &Services, request: TokenRequest) -> Result<ClientCrede
         return Err(OAuthError::InvalidClient);
     }
     found.ok_or(OAuthError::InvalidClient)
+}
+
+/// A wrong certificate is no guess at the secret, so it does not count as one. It is checked after the
+/// secret, so that nobody else learns whether a client is bound.
+fn with_certificate(
+    client: ClientCredentials,
+    connection: &Connection,
+) -> Result<ClientCredentials, OAuthError> {
+    match (&client.certificate, &connection.certificate) {
+        (None, _) => Ok(client),
+        (Some(binding), Some(shown)) if binding.allows(shown) => Ok(client),
+        _ => Err(OAuthError::InvalidClient),
+    }
 }
 
 fn failed(error: StorageError) -> OAuthError {
@@ -222,6 +244,8 @@ pub struct AuthorizationServer {
     pub response_types_supported: Vec<&'static str>,
     pub grant_types_supported: Vec<&'static str>,
     pub token_endpoint_auth_methods_supported: Vec<&'static str>,
+    /// Tokens of clients with a certificate are bound to it (RFC 8705).
+    pub tls_client_certificate_bound_access_tokens: bool,
 }
 
 /// Returns the authorization server metadata (RFC 8414).
@@ -238,6 +262,7 @@ pub fn metadata(services: &ServiceState) -> Result<ApiResponse, Problem> {
         response_types_supported: Vec::new(),
         grant_types_supported: vec!["client_credentials"],
         token_endpoint_auth_methods_supported: vec!["client_secret_basic", "client_secret_post"],
+        tls_client_certificate_bound_access_tokens: true,
     };
     Ok(ApiResponse::json(Status::Ok, &shape)?.with("Cache-Control", "public, max-age=300"))
 }
