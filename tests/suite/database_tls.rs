@@ -1,5 +1,7 @@
 //! TLS to the database: verification and fallback.
 
+mod own_server;
+
 use std::path::Path;
 use std::process::Command;
 

@@ -18,17 +18,24 @@ fn the_readme_shows_the_output_of_the_first_start() {
 
 #[test]
 fn every_configuration_key_is_documented() {
-    let source = read("src/config/settings.rs");
     let document = read("docs/CONFIGURATION.md");
-    let settings = source.split("pub struct NodeSettings {").nth(1).and_then(|rest| rest.split("\n}").next());
-    let keys = settings.expect("the settings").lines().filter_map(|line| {
-        let (name, _) = line.trim().strip_prefix("pub ")?.split_once(':')?;
-        Some(name)
-    });
-    let keys: Vec<&str> = keys.collect();
-    assert!(keys.len() > 15, "the settings were not read: {keys:?}");
-    for key in keys {
-        assert!(document.contains(&format!("`{key}`")), "docs/CONFIGURATION.md lacks {key}");
+    for (file, declaration, keys_min) in [
+        ("src/config/settings.rs", "pub struct NodeSettings {", 16),
+        ("src/config/listener.rs", "pub struct ListenerSettings {", 12),
+        ("src/config/listener.rs", "pub struct ProxySettings {", 3),
+        ("src/door/tls.rs", "pub struct TlsSettings {", 4),
+    ] {
+        let source = read(file);
+        let settings = source.split(declaration).nth(1).and_then(|rest| rest.split("\n}").next());
+        let keys = settings.expect("the settings").lines().filter_map(|line| {
+            let (name, _) = line.trim().strip_prefix("pub ")?.split_once(':')?;
+            Some(name)
+        });
+        let keys: Vec<&str> = keys.collect();
+        assert!(keys.len() >= keys_min, "the settings were not read: {keys:?}");
+        for key in keys {
+            assert!(document.contains(&format!("`{key}`")), "docs/CONFIGURATION.md lacks {key}");
+        }
     }
 }
 

@@ -259,7 +259,13 @@ async fn a_stream_ends_with_its_token() {
     // The token ended two seconds ago and is accepted for three more.
     let tokens = issuer(&database, ISSUER, "tollgate", now_ms() - 602_000).await;
     let old = tokens
-        .issue(tenant, Subject::Client { id: client, generation: 0 }, Scope::ALL.into_iter().collect(), None)
+        .issue(
+            tenant,
+            Subject::Client { id: client, generation: 0 },
+            Scope::ALL.into_iter().collect(),
+            None,
+            None,
+        )
         .unwrap()
         .text;
     let mut listener = FeedClient::open(&caller.with_token(&old)).await;

@@ -187,7 +187,7 @@ async fn only_tokens_that_the_published_key_verifies_are_accepted() {
     let issued = async |database: &TestDatabase, by: &str, audience: &str, at_ms: u64| {
         issuer(database, by, audience, at_ms)
             .await
-            .issue(tenant, Subject::Client { id, generation: 0 }, everything(), None)
+            .issue(tenant, Subject::Client { id, generation: 0 }, everything(), None, None)
             .unwrap()
             .text
     };
@@ -243,6 +243,10 @@ async fn only_tokens_that_the_published_key_verifies_are_accepted() {
         .get(format!("{}/api/v1/lists", node.url))
         .bearer_auth(token)
         .header("Authorization", bearer(token));
-    assert_eq!(FullResponse::of(twice).await.status, 401);
+    assert_eq!(
+        FullResponse::of(twice).await.status,
+        400,
+        "refused as a request, before any token is looked at"
+    );
     node.stop().await;
 }

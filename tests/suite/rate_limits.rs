@@ -7,7 +7,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tollgate::app::tenants::{ClientRequest, CreatedClient, create_client_with_rate};
+use tollgate::app::tenants::{ClientLimits, ClientRequest, CreatedClient, create_client_with};
 use tollgate::domain::tenant::Scope;
 use uuid::Uuid;
 
@@ -27,7 +27,8 @@ async fn make_client(node: &Node, tenant: &str, requests_per_s: Option<u32>) -> 
         scopes: Scope::ALL.into_iter().collect(),
         created_by: "test".to_owned(),
     };
-    let created = create_client_with_rate(&node.databases.system, order, requests_per_s).await;
+    let limits = ClientLimits { requests_per_s, ..ClientLimits::default() };
+    let created = create_client_with(&node.databases.system, order, limits).await;
     let CreatedClient { id, secret, .. } = created.expect("a client");
     (id.to_string(), secret.expose().to_owned())
 }
@@ -131,11 +132,11 @@ async fn a_payment_above_the_rate_is_refused_before_its_body_is_read() {
     assert_eq!(decided.status, 201, "the key was free for another payment: {}", decided.text);
     assert_eq!(decided.header("RateLimit-Policy"), r#""client";q=1;w=1"#);
 
-    // A request whose body is incomplete. It only has the bytes that Rocket reads before routing.
+    // A request whose body is incomplete, and too large to be received before it is routed.
     let address = node.url.strip_prefix("http://").unwrap();
     let head = format!(
         "POST /api/v1/payments HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
-         Idempotency-Key: unread\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{}",
+         Idempotency-Key: unread\r\nContent-Type: application/json\r\nContent-Length: 70000\r\n\r\n{}",
         limited.token(),
         " ".repeat(1_000)
     );

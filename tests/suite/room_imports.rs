@@ -16,7 +16,7 @@ struct Room {
     barred_crates: &'static [&'static str],
 }
 
-const ROOMS: [Room; 8] = [
+const ROOMS: [Room; 9] = [
     Room { name: "domain", rooms: &[], barred_crates: &["rocket", "sqlx", "wasmtime", "tokio"] },
     Room { name: "rules", rooms: &["domain"], barred_crates: &["rocket", "sqlx"] },
     Room { name: "storage", rooms: &["domain"], barred_crates: &["rocket", "wasmtime"] },
@@ -36,9 +36,10 @@ const ROOMS: [Room; 8] = [
         rooms: &["domain", "rules", "storage", "auth", "decisions", "people"],
         barred_crates: &["rocket", "sqlx", "wasmtime"],
     },
+    Room { name: "door", rooms: &["domain"], barred_crates: &["rocket", "sqlx", "wasmtime"] },
     Room {
         name: "http",
-        rooms: &["domain", "rules", "storage", "auth", "decisions", "people", "proposals"],
+        rooms: &["domain", "rules", "storage", "auth", "decisions", "people", "proposals", "door"],
         barred_crates: &["sqlx", "wasmtime"],
     },
 ];

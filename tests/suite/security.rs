@@ -120,7 +120,7 @@ async fn the_uploads_of_one_tenant_are_bounded_and_leave_room_for_another() {
         let mut connection = TcpStream::connect(node.url.trim_start_matches("http://")).unwrap();
         let head = format!(
             "POST /api/v1/plugins HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\n\
-             Content-Type: application/wasm\r\nContent-Length: 1000\r\n\r\n"
+             Content-Type: application/wasm\r\nContent-Length: 100000\r\n\r\n"
         );
         connection.write_all(head.as_bytes()).unwrap();
         connection.write_all(&[0; 100]).unwrap();

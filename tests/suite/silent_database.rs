@@ -166,9 +166,7 @@ async fn after_a_missing_response_to_a_poller_the_node_follows_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_missing_response_to_a_request_requests_work_again() {
     let mut setup = NodeBehindProxy::start().await;
-    for statement in
-        ["begin; set local app.tenant_id", "from search_segments", "commit", "client_credentials"]
-    {
+    for statement in ["begin; set local app.tenant_id", "from search_segments", "commit", "client_sign_in"] {
         setup.proxy.silence_next(DatabaseRequest::Statement(statement));
         let [caller, _] = setup.tenants.clone();
         let begun = Instant::now();

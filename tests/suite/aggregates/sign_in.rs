@@ -25,6 +25,7 @@ async fn a_client_is_found_by_its_id_alone() {
         secret_hash: "$argon2id$".to_owned(),
         scopes: vec![Scope::PaymentsWrite, Scope::ListsRead],
         requests_per_s: Some(1_000_000),
+        certificate: None,
         created_by: "test".to_owned(),
         created_at_ms: 5,
     };

@@ -121,3 +121,42 @@ async fn how_long_decisions_are_kept_is_changed_after_typing_the_number() {
     browser.close().await.unwrap();
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_bound_to_a_certificate_and_freed_again_in_the_page() {
+    let Some(driver) = Driver::start() else { return };
+    let database = TestDatabase::create().await;
+    let node = Node::start(&database).await;
+    let client = Caller::of_new_tenant(&node, "acme").await;
+    create_user(&client, "ann@example.com", &["admin"]).await;
+    client.post("/clients", &json!({"name": "shop", "scopes": ["payments:write"]})).await;
+    let browser = driver.browser().await;
+    sign_in_as_ann(&browser, &node, "settings/clients").await;
+    wait_for_text(&browser, "tbody", "shop").await;
+    let choose = "const label = [...document.querySelectorAll('dialog label')].find((one) => one.textContent === 'Certificate');
+        const control = document.getElementById(label.htmlFor);
+        control.value = arguments[0];
+        control.dispatchEvent(new Event('change', { bubbles: true }));";
+    press(&browser, "tbody/tr[2]", "Change").await;
+    browser.execute(choose, vec![json!("san_dns")]).await.unwrap();
+    press(&browser, "dialog", "Save").await;
+    wait_for_text(&browser, "dialog", "Write the name or the hash").await;
+    type_into(&browser, "Name or hash of the certificate", "*.example.com").await;
+    press(&browser, "dialog", "Save").await;
+    wait_for_text(&browser, "dialog", "without a wildcard").await;
+    type_into(&browser, "Name or hash of the certificate", "pay.example.com").await;
+    picture(&browser, "certificate").await;
+    press(&browser, "dialog", "Save").await;
+    wait_for_text(&browser, "tbody", "needs a certificate for pay.example.com").await;
+
+    press(&browser, "tbody/tr[2]", "Change").await;
+    browser.execute(choose, vec![json!("")]).await.unwrap();
+    press(&browser, "dialog", "Save").await;
+    wait_for_text(&browser, "body", "Saved").await;
+    let freed = "const [done] = arguments; const look = () => {
+        if (!document.querySelector('tbody').textContent.includes('certificate')) done(true); else setTimeout(look, 50); };
+        look();";
+    browser.execute_async(freed, vec![]).await.unwrap();
+    browser.close().await.unwrap();
+    node.stop().await;
+}

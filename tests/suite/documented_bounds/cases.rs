@@ -15,7 +15,7 @@ const NO_TIMES: [&str; 3] = ["2026-11-29", "2026-02-30T00:00:00Z", "1969-12-31T2
 const ANNOTATIONS: [&str; 2] = ["description", "example"];
 
 /// Each pattern with texts that match it and texts that do not.
-const PATTERNS: [(&str, &[&str], &[&str]); 10] = [
+const PATTERNS: [(&str, &[&str], &[&str]); 13] = [
     ("^[^@ ]+@[^@ ]+$", &["a@b", "ann.miller@example.com"], &["a", "a@", "@b", "a b@c", "a@@b"]),
     ("^[a-z][a-z0-9_]*$", &["a", "a_1"], &["_a", "1a", "A", "a-b"]),
     ("^[A-Z]{3}$", &["EUR"], &["eur", "EU", "EURO", "EU1"]),
@@ -40,6 +40,26 @@ const PATTERNS: [(&str, &[&str], &[&str]); 10] = [
             "eb6305c91f7f49deaed016487c27b42d",
             "gb6305c9-1f7f-49de-aed0-16487c27b42d",
         ],
+    ),
+    (
+        "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+        &["47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"],
+        &[
+            "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFV",
+            "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+            "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU=",
+            "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuU",
+        ],
+    ),
+    (
+        "^[A-Za-z0-9_-]{1,63}([.][A-Za-z0-9_-]{1,63})*$",
+        &["localhost", "Pay.example.com", "_a-1.b"],
+        &["*.example.com", "pay.example.com.", ".com", "a..b", "a b", "bücher.example"],
+    ),
+    (
+        "^[A-Za-z][A-Za-z0-9+.-]*:[!-~]+$",
+        &["urn:a", "spiffe://example.com/pay", "x+y.z-1:~"],
+        &["pay", "urn:", ":a", "1a:x", "urn:a b", "urn:ä"],
     ),
     ("^[a-z0-9]+(-[a-z0-9]+)*$", &["a", "a-1-b"], &["a--b", "-a", "a-", "A", "a_b"]),
     (

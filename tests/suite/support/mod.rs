@@ -1,5 +1,6 @@
 //! Support code for the tests.
 
+pub mod certificates;
 pub mod cluster;
 #[path = "../../sandbox/components.rs"]
 pub mod components;
@@ -13,6 +14,8 @@ pub mod openid;
 pub mod people;
 pub mod pgbouncer;
 pub mod program;
+pub mod raw_client;
 pub mod service;
 pub mod silent_proxy;
 pub mod subprocess;
+pub mod tls_postgres;

@@ -32,8 +32,6 @@ pub fn tollgate(arguments: &[&str]) -> Command {
         .env("ROCKET_CONFIG", Path::new(env!("CARGO_MANIFEST_DIR")).join("Rocket.toml"))
         .env("ROCKET_PROFILE", "debug")
         .env("ROCKET_PORT", "0")
-        // Rocket waits for open connections when it stops.
-        .env("ROCKET_KEEP_ALIVE", "0")
         .env("ROCKET_TOLLGATE_DEADLINE_MS", DEADLINE_MS.to_string())
         .env("ROCKET_TOLLGATE_DEMO", "false")
         .env("ROCKET_TOLLGATE_PLUGINS_DIR", shipped_plugins())

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
-use rocket::Shutdown;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tollgate::app::tenants::{ClientRequest, CreatedClient, create_client, create_tenant};
 use tollgate::app::{self, App, IgnitedServer};
 use tollgate::auth::scope::ScopeSet;
@@ -45,7 +45,7 @@ pub struct Node {
     pub url: String,
     pub databases: Databases,
     pub app: Arc<App>,
-    shutdown: Shutdown,
+    shutdown: CancellationToken,
     server_task: JoinHandle<()>,
 }
 
@@ -86,8 +86,6 @@ impl Node {
             .merge(("address", "127.0.0.1"))
             .merge(("port", 0))
             .merge(("log_level", "off"))
-            // Rocket waits for open connections when it stops.
-            .merge(("keep_alive", 0))
             .merge(("databases.main.url", url))
             .merge(("tollgate.deadline_ms", DEADLINE_MS))
             .merge(("tollgate.data_dir", data_dir()))
@@ -101,12 +99,11 @@ impl Node {
         let config = Config::from_figment(figment).expect("configuration");
         let database = DatabaseSettings::for_url(url);
         let ignited = app::ignite_on(&config, &database, program.into(), machine).await;
-        let IgnitedServer { rocket, app, address } = ignited.expect("a node");
-        let shutdown = rocket.shutdown();
-        let server_task = tokio::spawn(async move {
-            rocket.launch().await.expect("launch");
-        });
-        let url = format!("http://{}", address.await.expect("liftoff"));
+        let IgnitedServer { server, app } = ignited.expect("a node");
+        let listening = server.listen().await.expect("an address");
+        let url = listening.url();
+        let shutdown = listening.stopping();
+        let server_task = tokio::spawn(listening.serve());
         Self { url, databases, app, shutdown, server_task }
     }
 
@@ -114,7 +111,7 @@ impl Node {
     pub async fn stop(self) {
         self.replay_everything().await;
         self.app.streams.stop().await;
-        self.shutdown.notify();
+        self.shutdown.cancel();
         self.server_task.await.expect("served");
         self.app.stop().await;
     }
@@ -161,7 +158,16 @@ impl Caller {
     }
 
     pub async fn sign_in(url: &str, client_id: &str, client_secret: &str) -> Self {
-        let http = reqwest::Client::new();
+        Self::sign_in_over(reqwest::Client::new(), url, client_id, client_secret).await
+    }
+
+    /// As `sign_in`, on connections of this client.
+    pub async fn sign_in_over(
+        http: reqwest::Client,
+        url: &str,
+        client_id: &str,
+        client_secret: &str,
+    ) -> Self {
         let response = http
             .post(format!("{url}/oauth/token"))
             .basic_auth(client_id, Some(client_secret))
@@ -183,6 +189,11 @@ impl Caller {
     /// The same client at another node.
     pub fn at(&self, url: &str) -> Self {
         Self { url: url.to_owned(), ..self.clone() }
+    }
+
+    /// The same client and token on other connections.
+    pub fn over(&self, http: reqwest::Client) -> Self {
+        Self { http, ..self.clone() }
     }
 
     /// The same client with another token.
