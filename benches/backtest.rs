@@ -148,9 +148,10 @@ impl Bench {
         let settings = tollgate::storage::pool::DatabaseSettings::for_url(database_url);
         let databases = Databases::open(&settings).await.unwrap();
         let program = env!("CARGO_BIN_EXE_tollgate").into();
-        let IgnitedServer { rocket, app, address } = app::ignite(&config, &settings, program).await.unwrap();
-        tokio::spawn(rocket.launch());
-        let url = format!("http://{}", address.await.unwrap());
+        let IgnitedServer { server, app } = app::ignite(&config, &settings, program).await.unwrap();
+        let listening = server.listen().await.unwrap();
+        let url = format!("http://{}", listening.address());
+        tokio::spawn(listening.serve());
         create_tenant(&databases.system, "bench", "bench").await.unwrap();
         let scopes = Scope::ALL.into_iter().collect();
         let order = ClientRequest {

@@ -7,7 +7,8 @@
 //! `cargo bench --features jemalloc --bench decisions -- 64,256` measures only with these numbers
 //! of connections. `-- --chart docs/decisions.svg` draws the results. `-- --peers` compares Tollgate
 //! with `benches/peers/by-hand` instead, and `-- --beside journal_writers=2` with a Tollgate that has
-//! this setting, or `-- --beside program=PATH` with another program.
+//! this setting, or `-- --beside program=PATH` with another program; with numbers of connections as
+//! well, only with these.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::borrow::Borrow;
@@ -71,7 +72,8 @@ async fn main() {
     if let Some(by_hand) = by_hand {
         beside_by_hand::compare(&by_hand, &tollgate, &postgres, &options.connections).await;
     } else if let Some(difference) = &options.beside {
-        beside_another::compare(difference, &tollgate, &postgres, folder.path()).await;
+        let chosen = (!options.everything).then_some(&options.connections[..]);
+        beside_another::compare(difference, &tollgate, &postgres, folder.path(), chosen).await;
     } else {
         by_itself(&options, &tollgate, &postgres).await;
     }

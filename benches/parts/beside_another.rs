@@ -10,7 +10,7 @@ use super::latencies::Latencies;
 use super::load::{Endpoint, Request, closed_loop, open_loop};
 use super::processor_time::{self, ProcessTree};
 use super::server::Tollgate;
-use super::{COMPARED_AT, TURN, TURNS, median, row_of_turns};
+use super::{COMPARED_AT, CONNECTIONS_COMPARED, TURN, TURNS, median, row_of_turns};
 
 const DATABASE: &str = "another";
 
@@ -53,7 +53,13 @@ struct Turn {
     postgres_us: f64,
 }
 
-pub async fn compare(difference: &Difference, tollgate: &Tollgate, postgres: &PrivateServer, folder: &Path) {
+pub async fn compare(
+    difference: &Difference,
+    tollgate: &Tollgate,
+    postgres: &PrivateServer,
+    folder: &Path,
+    chosen: Option<&[usize]>,
+) {
     let mut superuser = postgres.connect_options().connect().await.unwrap();
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {DATABASE}")))
         .execute(&mut superuser)
@@ -71,12 +77,13 @@ pub async fn compare(difference: &Difference, tollgate: &Tollgate, postgres: &Pr
     let contenders = [contender("as it is", tollgate), contender("the other", &other)];
     println!("medians of {TURNS} turns  decisions/s   p50 ms   p99 ms  p99.9 ms  us of server, Postgres");
     let mut peak = f64::MAX;
-    for connections in [COMPARED_AT, 256] {
+    for connections in chosen.unwrap_or(&CONNECTIONS_COMPARED) {
         println!("{connections} connections");
-        let turns = take_turns(&contenders, connections, None, postgres).await;
+        let turns = take_turns(&contenders, *connections, None, postgres).await;
         peak = turns.iter().map(|turns| median_rate(turns)).fold(peak, f64::min);
     }
-    for (share, what) in [(0.5, "half of the peak"), (0.1, "a tenth of the peak")] {
+    let shares = [(0.5, "half of the peak"), (0.1, "a tenth of the peak")];
+    for (share, what) in shares.into_iter().filter(|_| chosen.is_none()) {
         println!("{what}");
         take_turns(&contenders, COMPARED_AT, Some(peak * share), postgres).await;
     }
@@ -133,4 +140,9 @@ fn print(contenders: &[Contender; 2], rate: Option<f64>, turns: &[Vec<Turn>; 2])
     let what = if rate.is_none() { "decisions/s" } else { "p50" };
     let listed: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
     println!("{:>18}  {:.2} of {what} (each turn: {})", "ratio", median(ratios), listed.join(" "));
+    let ratio = |of: fn(&Turn) -> f64| {
+        median(others.iter().zip(ours).map(|(other, own)| of(other) / of(own)).collect())
+    };
+    let (server, p99) = (ratio(|turn| turn.server_us), ratio(|turn| turn.latencies.at_ms(0.99)));
+    println!("{:>18}  {server:.3} of the server's time, {p99:.2} of p99", "");
 }

@@ -15,7 +15,7 @@ use super::by_hand::ByHand;
 use super::latencies::Latencies;
 use super::load::{Endpoint, Request, closed_loop};
 use super::processor_time::{self, ProcessTree};
-use super::server::{Tollgate, administer};
+use super::server::{Tollgate, administer, program};
 use super::stored_bytes::{StoredTable, per_row_of};
 use super::{median, row_of_turns, rules};
 
@@ -100,7 +100,7 @@ async fn activate_without_facts(tollgate: &Tollgate, database_url: &str) {
         .as_array_mut()
         .unwrap()
         .retain(|rule| rule["name"] == "account-check" || rule["name"] == "amount-limits");
-    administer(database_url, &["tenant", "create", TENANT_WITHOUT_FACTS]);
+    administer(&program(), database_url, &["tenant", "create", TENANT_WITHOUT_FACTS]);
     let token = tollgate.new_token(database_url, TENANT_WITHOUT_FACTS).await;
     let made = tollgate.call_as(&token, Method::POST, revisions, &json!({"rules": rules})).await;
     let activation = json!({"revision": made["number"]});

@@ -79,7 +79,10 @@ pub async fn tokens(databases: &Databases, folder: &Path, clients: &[(TenantId, 
     clients
         .iter()
         .map(|(tenant, client)| {
-            tokens.issue(*tenant, Subject::Client { id: *client, generation: 0 }, all(), None).unwrap().text
+            tokens
+                .issue(*tenant, Subject::Client { id: *client, generation: 0 }, all(), None, None)
+                .unwrap()
+                .text
         })
         .collect()
 }

@@ -55,6 +55,7 @@ fn processes() -> HashMap<u32, Process> {
 }
 
 /// All processes of a private Postgres.
+#[allow(dead_code, reason = "one bench of several does not want it")]
 pub fn postgres(server: &PrivateServer) -> ProcessTree {
     let file = std::fs::read_to_string(server.data_dir().join("cluster/postmaster.pid")).unwrap();
     ProcessTree::of(file.lines().next().unwrap().trim().parse().unwrap())

@@ -12,6 +12,7 @@ pub const ISSUER: &str = "http://tollgate.example";
 /// Killed when dropped.
 pub struct Tollgate {
     process: Child,
+    program: PathBuf,
     pub address: String,
     pub token: String,
     #[allow(dead_code, reason = "one bench of several wants it")]
@@ -55,14 +56,14 @@ impl Tollgate {
             .unwrap();
         let address = address_in(&log).await;
         let ready_ms = begun.elapsed().as_millis();
-        let token = token_of_new_client(&address, database_url, "demo").await;
-        Self { process, address, token, ready_ms }
+        let token = token_of_new_client(program, &address, database_url, "demo").await;
+        Self { process, program: program.to_owned(), address, token, ready_ms }
     }
 
     /// A token for a tenant, which must exist.
     #[allow(dead_code, reason = "one bench wants tokens of several tenants")]
     pub async fn new_token(&self, database_url: &str, tenant: &str) -> String {
-        token_of_new_client(&self.address, database_url, tenant).await
+        token_of_new_client(&self.program, &self.address, database_url, tenant).await
     }
 
     /// Sends a request, which must succeed.
@@ -115,8 +116,9 @@ async fn address_in(log: &PathBuf) -> String {
     panic!("not ready:\n{}", std::fs::read_to_string(log).unwrap());
 }
 
-async fn token_of_new_client(address: &str, database_url: &str, tenant: &str) -> String {
-    let created = administer(database_url, &["client", "create", "--tenant", tenant, "--name", "bench"]);
+async fn token_of_new_client(program: &Path, address: &str, database_url: &str, tenant: &str) -> String {
+    let created =
+        administer(program, database_url, &["client", "create", "--tenant", tenant, "--name", "bench"]);
     let value = |name: &str| {
         let line = created.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("{created}")).to_owned()
@@ -125,8 +127,8 @@ async fn token_of_new_client(address: &str, database_url: &str, tenant: &str) ->
 }
 
 /// Runs a command of the program and returns what it prints.
-pub fn administer(database_url: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program())
+pub fn administer(program: &Path, database_url: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
         .args(arguments)
         .env("ROCKET_DATABASES", format!("{{main={{url=\"{database_url}\"}}}}"))
         .output()
@@ -136,7 +138,7 @@ pub fn administer(database_url: &str, arguments: &[&str]) -> String {
 }
 
 /// The program of this profile, unless `TOLLGATE_PROGRAM` names another.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     std::env::var_os("TOLLGATE_PROGRAM").map_or(env!("CARGO_BIN_EXE_tollgate").into(), PathBuf::from)
 }
 
