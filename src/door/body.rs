@@ -22,8 +22,9 @@ use super::refusal::Refusal;
 
 /// A body up to this size is received before the request is answered.
 const RECEIVED_WHOLE_MAX_BYTES: u64 = 64 << 10;
-/// A streamed answer is sent in parts of at most this size.
-pub const ANSWER_PART_BYTES: usize = 16 << 10;
+/// A streamed answer is sent in parts of at most this size. Several of them are in memory while the
+/// client does not take them.
+pub const ANSWER_PART_BYTES: usize = 4 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BodyError {
