@@ -40,7 +40,8 @@ impl Default for ListenerSettings {
             idle_max_ms: 75_000,
             connection_requests_max: 100_000,
             connections_max: 8_192,
-            address_connections_max: 256,
+            // More than the runtime accepts before it lets the first of them be read.
+            address_connections_max: 1_024,
         }
     }
 }
