@@ -181,7 +181,7 @@ pub async fn bind_client(
     on_database(config, async |pools| {
         users::bind_client(pools, &tenant, ClientId(client), certificate, ACTOR).await?;
         match needs {
-            true => print_result!("From now on, the client needs its certificate beside its secret."),
+            true => print_result!("From now on, the client needs both its secret and its certificate."),
             false => print_result!("From now on, the client needs no certificate."),
         }
         print_result!("If that is a change, the tokens that it has are refused within a second.");

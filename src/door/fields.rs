@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use super::refusal::Refusal;
 
-/// Whoever reads a new header adds it here. Each may appear once, in visible ASCII.
+/// A header that new code reads must be added here. Each may appear once only, in visible ASCII.
 const DECIDING: [&str; 19] = [
     "Authorization",
     "Idempotency-Key",

@@ -31,10 +31,10 @@ pub fn check(head: &[u8], bounds: &Bounds) -> Result<BodyLength, Refusal> {
         let (name, value) = name_and_value(line)?;
         fields.add(name, value)?;
     }
-    let host = fields.host.filter(|host| is_host(host)).ok_or(Refusal::Field {
-        name: "Host",
-        expected: "must be sent, and name the host and perhaps the port",
-    })?;
+    let host = fields
+        .host
+        .filter(|host| is_host(host))
+        .ok_or(Refusal::Field { name: "Host", expected: "is required, as host or host:port" })?;
     if let Some(authority) = target.authority()
         && !authority.as_str().as_bytes().eq_ignore_ascii_case(host)
     {
@@ -75,7 +75,8 @@ fn check_request_line(line: &[u8], bounds: &Bounds) -> Result<Uri, Refusal> {
 }
 
 fn target_of(target: &[u8]) -> Result<Uri, Refusal> {
-    const EXPECTED: Refusal = Refusal::Malformed("The target of a request must be a path, in visible ASCII.");
+    const EXPECTED: Refusal =
+        Refusal::Malformed("The request must name a path, in visible ASCII characters.");
     let is_absolute = target.starts_with(b"http://") || target.starts_with(b"https://");
     if !target.starts_with(b"/") && !is_absolute {
         return Err(EXPECTED);

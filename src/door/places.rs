@@ -6,7 +6,7 @@
 //! that has waited longest without a complete request, so a flood drives out itself, and whoever
 //! sends requests is served. If tenants have taken all places, the one with the most connections
 //! gives up those that wait for a request, until an eighth is left to newer ones. Nothing here may
-//! wait: every accepted connection passes.
+//! block, since every new connection passes through.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -61,7 +61,7 @@ pub struct Services {
     pub quotas: Quotas,
     /// `iss` of the access tokens: the address that clients use for this server.
     pub issuer: TokenIssuer,
-    /// How long a submission may take, counted from the received request.
+    /// How long a submission may take, counted from when the request was received.
     /// Shorter than the edge's deadline, so that the handler can still respond.
     pub submission_deadline: Duration,
 }

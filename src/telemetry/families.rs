@@ -158,7 +158,7 @@ const FAMILIES: [MetricFamily; 37] = [
     .labelled(),
     counter("tls_handshakes_failed_total", "TLS handshakes that failed, most often for a certificate.")
         .labelled(),
-    counter("tls_reloads_total", "Times this server saw another certificate, by whether it could be used.")
+    counter("tls_reloads_total", "Changes of the certificate files, by whether the new files could be used.")
         .labelled(),
     gauge("tollgate_build_info", "Always 1. The label is the version.").labelled(),
 ];

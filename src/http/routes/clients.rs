@@ -96,7 +96,7 @@ body! {
         scopes: Vec<Scope> = items(named::<ScopeShape>(), Scope::ALL.len()),
         /// The client's own rate. 0 means no limit. Default: the server's setting.
         requests_per_s: Option<u32> = optional(integer::<u32>(0..=REQUESTS_PER_S_MAX.into())),
-        /// Without it, the secret alone is enough.
+        /// If absent, the client needs only its secret.
         certificate: Option<CertificateBody> = optional(object::<CertificateBody>()),
     }
 }
