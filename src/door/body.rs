@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures::stream;
 use http_body_util::BodyExt;
@@ -22,7 +22,7 @@ use super::refusal::Refusal;
 
 /// A body up to this size is received before the request is answered.
 const RECEIVED_WHOLE_MAX_BYTES: u64 = 64 << 10;
-/// A streamed answer is sent in parts of at most this size. Several of them are in memory while the
+/// A streamed answer is sent in parts of at most this size. Two of them are in memory while the
 /// client does not take them.
 pub const ANSWER_PART_BYTES: usize = 4 << 10;
 
@@ -181,7 +181,15 @@ impl AnswerBody {
     }
 }
 
-impl Body for AnswerBody {
+/// A body that gives its next part once the connection has taken the last one, so that an answer
+/// that nobody takes occupies little.
+#[derive(Debug)]
+pub(super) struct PacedBody {
+    pub body: AnswerBody,
+    pub gate: Arc<GateState>,
+}
+
+impl Body for PacedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -189,23 +197,29 @@ impl Body for AnswerBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streamed(parts) => {
-                parts.poll_recv(context).map(|part| part.map(|part| part.map(Frame::data)))
+        let Self { body, gate } = self.get_mut();
+        match body {
+            AnswerBody::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            AnswerBody::Streamed(_) if !gate.may_send() => Poll::Pending,
+            AnswerBody::Streamed(parts) => {
+                let part = ready!(parts.poll_recv(context)).transpose()?;
+                gate.sends(part.as_ref().map_or(0, Bytes::len));
+                Poll::Ready(part.map(|part| Ok(Frame::data(part))))
             }
-            Self::Withheld => Poll::Ready(None),
+            AnswerBody::Withheld => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None))
+        matches!(self.body, AnswerBody::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Streamed(_) | Self::Withheld => SizeHint::default(),
+        match &self.body {
+            AnswerBody::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            AnswerBody::Streamed(_) | AnswerBody::Withheld => SizeHint::default(),
         }
     }
 }

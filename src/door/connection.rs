@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::body::{AnswerBody, ReceivedBody};
+use super::body::{PacedBody, ReceivedBody};
 use super::bounds::Bounds;
 use super::gate::Gate;
 use super::gate_state::GateState;
@@ -97,7 +97,7 @@ impl<R: Reception> Shared<R> {
         state: Arc<GateState>,
         peer: &Peer,
         is_last: bool,
-    ) -> Result<Response<AnswerBody>, Infallible> {
+    ) -> Result<Response<PacedBody>, Infallible> {
         let (parts, rest) = request.into_parts();
         let received = match state.refusal() {
             Some(refusal) => Err(refusal),
@@ -121,6 +121,6 @@ impl<R: Reception> Shared<R> {
         if is_last || state.is_last() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response)
+        Ok(response.map(|body| PacedBody { body, gate: state }))
     }
 }

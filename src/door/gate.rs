@@ -311,6 +311,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
                 if length == offered || self.unread.taken >= PART_BYTES {
                     self.unread = Unread::default();
                 }
+                // hyper polls the answer and the connection in one task.
+                if self.state.sent(length) {
+                    context.waker().wake_by_ref();
+                }
                 Poll::Ready(Ok(length))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

@@ -1,6 +1,6 @@
 //! What the gate and those who answer tell each other about the current request.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::bounds::count_refusal;
@@ -11,6 +11,10 @@ pub struct GateState {
     refusal: Mutex<Option<Refusal>>,
     is_last: AtomicBool,
     is_watched: AtomicBool,
+    /// Bytes of a streamed answer that hyper has and the connection has not taken.
+    unsent_bytes: AtomicUsize,
+    /// Whether the answer waits for the connection to take them.
+    is_paced: AtomicBool,
 }
 
 impl GateState {
@@ -32,6 +36,26 @@ impl GateState {
 
     pub(super) fn is_watched(&self) -> bool {
         self.is_watched.load(Ordering::Acquire)
+    }
+
+    /// Whether hyper may have the next part of a streamed answer. If not, the gate wakes the task of
+    /// the connection once it may. hyper alone would take up to eight parts ahead.
+    pub(super) fn may_send(&self) -> bool {
+        let may_send = self.unsent_bytes.load(Ordering::Acquire) == 0;
+        self.is_paced.store(!may_send, Ordering::Release);
+        may_send
+    }
+
+    pub(super) fn sends(&self, bytes: usize) {
+        self.unsent_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// The connection took this much, the head and the frame of parts included. Returns whether the
+    /// answer waited for that.
+    pub(super) fn sent(&self, bytes: usize) -> bool {
+        let left = self.unsent_bytes.load(Ordering::Acquire).saturating_sub(bytes);
+        self.unsent_bytes.store(left, Ordering::Release);
+        left == 0 && self.is_paced.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn refuse(&self, refusal: Refusal) {

@@ -75,6 +75,9 @@ impl TlsError {
     }
 }
 
+/// What a connection keeps of an answer that its client does not take: one record of TLS.
+const UNSENT_MAX_BYTES: usize = 16 << 10;
+
 /// What a look at the files led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
@@ -144,7 +147,8 @@ impl TlsTerminator {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let config = self.active.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let mut stream = TlsAcceptor::from(config).accept(stream).await?;
+        stream.get_mut().1.set_buffer_limit(Some(UNSENT_MAX_BYTES));
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let certificate = shown.map(peer::client_certificate).transpose()?;
         Ok((stream, certificate.map(Arc::new)))

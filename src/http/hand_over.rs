@@ -135,21 +135,20 @@ async fn read(mut response: LocalResponse<'_>, bytes: usize) -> io::Result<Bytes
 
 /// Sends the body while it is made. The end of the receiver ends it.
 async fn stream(mut response: LocalResponse<'_>, parts: mpsc::Sender<io::Result<Bytes>>) {
-    let mut part = BytesMut::new();
-    loop {
-        part.reserve(ANSWER_PART_BYTES);
+    // The next part is read once there is room for it, so none is held here.
+    while let Ok(room) = parts.reserve().await {
+        let mut part = BytesMut::with_capacity(ANSWER_PART_BYTES);
         let read = tokio::select! {
             read = response.read_buf(&mut part) => read,
             () = parts.closed() => return,
         };
-        let part = match read {
+        match read {
             Ok(0) => return,
-            Ok(_) => Ok(part.split().freeze()),
-            Err(error) => Err(error),
-        };
-        let is_cut_off = part.is_err();
-        if parts.send(part).await.is_err() || is_cut_off {
-            return;
+            Ok(_) => room.send(Ok(part.freeze())),
+            Err(error) => {
+                room.send(Err(error));
+                return;
+            }
         }
     }
 }
