@@ -1,4 +1,4 @@
-//! The OpenAPI document, generated from the code, and the page that shows it.
+//! The OpenAPI document, generated from the code.
 //!
 //! A route is described at its handler. A test compares the document with the mounted routes.
 
@@ -17,7 +17,6 @@ use utoipa::openapi::security::{
     ClientCredentials, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Scopes, SecurityScheme,
 };
 use utoipa::{Modify, OpenApi};
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::domain::tenant::Scope;
 use crate::http::openapi::finish::finish;
@@ -276,12 +275,6 @@ pub fn document() -> ApiResponse {
     ApiResponse::bytes(ContentType::JSON, Bytes::from_static(text().as_bytes()))
         .with("Cache-Control", "no-cache")
         .with_tag_of_body()
-}
-
-/// Swagger UI, built into the program: the page loads nothing from other servers.
-pub fn page_routes() -> Vec<Route> {
-    let config = Config::from("/api/v1/openapi.json").use_base_layout();
-    SwaggerUi::new("/docs/<_..>").config(config).into()
 }
 
 #[cfg(test)]

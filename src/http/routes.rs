@@ -3,6 +3,7 @@
 
 pub(super) mod actors;
 pub(super) mod admin_page;
+pub(super) mod api_page;
 pub(super) mod audit;
 pub(super) mod backtests;
 pub(super) mod checkpoints;
@@ -37,6 +38,10 @@ pub(super) struct Mount {
     pub base: &'static str,
     pub class: RouteClass,
     pub routes: Vec<Route>,
+}
+
+pub(super) fn operations_mount() -> Mount {
+    Mount { base: "/", class: RouteClass::Operation, routes: operations::routes() }
 }
 
 pub(super) fn mounts() -> Vec<Mount> {
@@ -87,10 +92,10 @@ pub(super) fn mounts() -> Vec<Mount> {
         mount("/", RouteClass::Ordinary, oauth::routes()),
         mount("/", RouteClass::Ordinary, session::routes()),
         mount("/", RouteClass::Upload, openid::routes()),
-        mount("/", RouteClass::Ordinary, openapi::page_routes()),
+        mount("/", RouteClass::Ordinary, api_page::routes()),
         mount("/", RouteClass::Ordinary, admin_page::routes()),
         mount("/", RouteClass::Ordinary, index::routes()),
         mount("/", RouteClass::Ordinary, problem_pages::routes()),
-        mount("/", RouteClass::Operation, operations::routes()),
+        operations_mount(),
     ]
 }
