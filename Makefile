@@ -1,6 +1,6 @@
 # Short names for commands. The README has the commands themselves.
 
-.PHONY: run test bench bench-peers plugins
+.PHONY: run test bench bench-peers plugins check-deploy image-check
 
 # Starts Tollgate with a database, a demonstration tenant and four rules.
 run:
@@ -35,3 +35,13 @@ bench-peers:
 # Builds the shipped rules. Needs the target wasm32-unknown-unknown.
 plugins:
 	scripts/build-plugins
+
+# Checks the files for operators in deploy/ and the Dockerfile.
+check-deploy:
+	scripts/check-deploy
+
+# Builds the files of the container image and runs them as a container engine would.
+# Needs the target x86_64-unknown-linux-musl, musl-gcc and, for the mounts, root.
+image-check:
+	scripts/image-root target/image
+	scripts/check-image target/image
