@@ -7,8 +7,8 @@
 //! `cargo bench --features jemalloc --bench decisions -- 64,256` measures only with these numbers
 //! of connections. `-- --chart docs/decisions.svg` draws the results. `-- --peers` compares Tollgate
 //! with `benches/peers/by-hand` instead, and `-- --beside journal_writers=2` with a Tollgate that has
-//! this setting, or `-- --beside program=PATH` with another program; with numbers of connections as
-//! well, only with these.
+//! this setting, `-- --beside program=PATH` with another program, or `-- --beside rules=worker` with
+//! one that asks a worker process for its rules; with numbers of connections as well, only with these.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::borrow::Borrow;
@@ -37,6 +37,8 @@ mod load;
 mod postgres;
 #[path = "parts/processor_time.rs"]
 mod processor_time;
+#[path = "parts/rule_worker.rs"]
+mod rule_worker;
 #[path = "parts/server.rs"]
 mod server;
 #[path = "parts/stages.rs"]

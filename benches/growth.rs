@@ -162,7 +162,7 @@ impl Bench {
     async fn target(&mut self) -> (Target, Vec<(TenantId, ClientId)>) {
         let clients = population::clients(&mut self.superuser).await;
         let tokens = population::tokens(&self.databases, self.folder.path(), &clients).await;
-        (Target { address: self.tollgate.address.clone(), tokens }, clients)
+        (Target { address: self.tollgate.address.clone(), tokens, tls: None }, clients)
     }
 
     async fn measure(&mut self, target: &Target, window: Window) -> (Load, Cost) {

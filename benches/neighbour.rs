@@ -105,7 +105,7 @@ fn median(mut all: Vec<f64>) -> f64 {
 }
 
 fn target_of(tollgate: &Tollgate, token: &str) -> Target {
-    Target { address: tollgate.address.clone(), tokens: [token.to_owned()].into() }
+    Target { address: tollgate.address.clone(), tokens: [token.to_owned()].into(), tls: None }
 }
 
 /// Creates a second tenant with a rule that never ends. Returns its token.

@@ -1,13 +1,16 @@
 //! What slow clients cost: a thousand connections that send nothing, or a head or a body byte by
-//! byte, or do not take their answers. The server's memory for each of them, and the latencies of
-//! another client's payments, in turns without and beside them.
+//! byte, or do not take their answers, or with TLS stop in the middle of the handshake or after it.
+//! The server's memory for each of a second thousand, and the latencies of another client's
+//! payments, in turns without and beside one thousand. Beside slow clients with TLS, the payments
+//! use TLS too.
 //!
 //! A connection that the server closes is opened again.
 //!
-//! `cargo bench --features jemalloc --bench slow_clients`. All slow clients have one address, which
-//! usually may hold fewer connections: `ROCKET_TOLLGATE_LISTENER='{address_connections_max=4000}'`
-//! lets all of them stay. `TOLLGATE_PROGRAM` names another program to measure. `--folder /dev/shm` keeps Postgres in memory, which excludes stalls of a disk. The
-//! limit of open files must be at least 3,000.
+//! `cargo bench --features jemalloc --bench slow_clients`. Arguments choose the kinds:
+//! `-- TlsHandshake TlsIdle`. All slow clients have one address, which usually may hold fewer
+//! connections: `ROCKET_TOLLGATE_LISTENER='{address_connections_max=4000}'` lets all of them stay.
+//! `TOLLGATE_PROGRAM` names another program to measure. `--folder /dev/shm` keeps Postgres in
+//! memory, which excludes stalls of a disk. The limit of open files must be at least 6,000.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may fail and prints")]
 
 use std::io;
@@ -15,11 +18,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::rustls::pki_types::ServerName;
 
+#[path = "../tests/suite/support/certificates.rs"]
+#[allow(dead_code, reason = "tests use the rest of it")]
+mod certificates;
 #[path = "parts/memory.rs"]
 #[allow(dead_code, reason = "other benches use the rest of it")]
 mod memory;
@@ -33,6 +40,8 @@ mod processor_time;
 #[path = "parts/server.rs"]
 #[allow(dead_code, reason = "other benches use the rest of it")]
 mod server;
+#[path = "parts/tls.rs"]
+mod tls;
 #[path = "parts/wire.rs"]
 mod wire;
 
@@ -40,6 +49,7 @@ use memory::Memory;
 use payers::{Load, Target, Window, open_loop};
 use processor_time::ProcessTree;
 use server::Tollgate;
+use tls::Tls;
 
 const SLOW: usize = 1_000;
 const PAYMENTS_PER_SECOND: f64 = 200.0;
@@ -57,46 +67,83 @@ enum Slow {
     Head,
     Body,
     UnreadAnswer,
+    TlsHandshake,
+    TlsIdle,
 }
 
-const KINDS: [Slow; 4] = [Slow::Idle, Slow::Head, Slow::Body, Slow::UnreadAnswer];
+const KINDS: [Slow; 6] =
+    [Slow::Idle, Slow::Head, Slow::Body, Slow::UnreadAnswer, Slow::TlsHandshake, Slow::TlsIdle];
 
 #[tokio::main]
 async fn main() {
-    let words: Vec<String> = std::env::args().collect();
-    let kept_in = words.iter().skip_while(|word| *word != "--folder").nth(1);
-    let folder = tempfile::Builder::new()
-        .prefix("bench")
-        .tempdir_in(kept_in.map_or("/var/tmp", String::as_str))
-        .unwrap();
+    let Arguments { kinds, kept_in } = Arguments::read();
+    let folder = tempfile::Builder::new().prefix("bench").tempdir_in(kept_in).unwrap();
+    let tls = Arc::new(Tls::make(folder.path()));
     let postgres = postgres::start(folder.path()).await;
     println!(
         "{SLOW} slow clients      held  kB of each    p50 ms: alone  beside    p99 ms: alone  beside  ratio    server us: alone  beside"
     );
-    for kind in KINDS {
+    for kind in kinds {
         // Memory that an earlier kind left behind would count for nothing here.
-        let mut tollgate = Tollgate::start(&postgres.url(), folder.path()).await;
-        measure(kind, &tollgate).await;
+        let mut tollgate = if kind.has_tls() {
+            let settings = [("ROCKET_TOLLGATE_TLS", tls.setting.as_str())];
+            let authority = tls.authority.clone();
+            Tollgate::start_with_tls(&postgres.url(), folder.path(), &settings, authority).await
+        } else {
+            Tollgate::start(&postgres.url(), folder.path()).await
+        };
+        measure(kind, &tollgate, &tls).await;
         tollgate.stop();
     }
     postgres.stop().await.unwrap();
 }
 
-async fn measure(kind: Slow, tollgate: &Tollgate) {
-    let target = Target { address: tollgate.address.clone(), tokens: [tollgate.token.clone()].into() };
+struct Arguments {
+    kinds: Vec<Slow>,
+    kept_in: String,
+}
+
+impl Arguments {
+    fn read() -> Self {
+        let mut arguments = Self { kinds: Vec::new(), kept_in: "/var/tmp".to_owned() };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            if word == "--folder" {
+                arguments.kept_in = words.next().expect("a folder");
+            } else if !word.starts_with("--") {
+                let named = KINDS.into_iter().find(|kind| format!("{kind:?}") == word);
+                arguments.kinds.push(named.unwrap_or_else(|| panic!("{word} is none of {KINDS:?}")));
+            }
+        }
+        if arguments.kinds.is_empty() {
+            arguments.kinds = KINDS.into();
+        }
+        arguments
+    }
+}
+
+async fn measure(kind: Slow, tollgate: &Tollgate, tls: &Arc<Tls>) {
+    let target = Target {
+        address: tollgate.address.clone(),
+        tokens: [tollgate.token.clone()].into(),
+        tls: kind.has_tls().then(|| tls.connector.clone()),
+    };
     let trees = [ProcessTree::of(tollgate.id())];
     open_loop(&target, PAYMENTS_PER_SECOND, WINDOW, &trees).await;
-    let at_rest = Memory::of(tollgate.id());
-    let crowd = Crowd::gather(kind, tollgate);
+    // The first crowd takes the memory that the payments have left free, which would count for nothing.
+    let first = Crowd::gather(kind, tollgate, tls);
     sleep(SETTLED).await;
-    let (held, crowded) = (crowd.held(), Memory::of(tollgate.id()));
-    drop(crowd);
-    let each_kb = (crowded.anonymous_mb - at_rest.anonymous_mb) * 1024.0 / held as f64;
+    let before = Memory::of(tollgate.id());
+    let second = Crowd::gather(kind, tollgate, tls);
+    sleep(SETTLED).await;
+    let (held, after) = (first.held().min(second.held()), Memory::of(tollgate.id()));
+    drop((first, second));
+    let each_kb = (after.anonymous_mb - before.anonymous_mb) * 1024.0 / held as f64;
 
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..TURNS {
         alone.push(open_loop(&target, PAYMENTS_PER_SECOND, WINDOW, &trees).await);
-        let crowd = Crowd::gather(kind, tollgate);
+        let crowd = Crowd::gather(kind, tollgate, tls);
         beside.push(open_loop(&target, PAYMENTS_PER_SECOND, WINDOW, &trees).await);
         drop(crowd);
     }
@@ -131,17 +178,17 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn gather(kind: Slow, tollgate: &Tollgate) -> Self {
+    fn gather(kind: Slow, tollgate: &Tollgate, tls: &Arc<Tls>) -> Self {
         let held = Arc::new(AtomicUsize::new(0));
         let mut clients = JoinSet::new();
         for _ in 0..SLOW {
-            let (address, held) = (tollgate.address.clone(), held.clone());
+            let (address, held, tls) = (tollgate.address.clone(), held.clone(), tls.clone());
             clients.spawn(async move {
                 loop {
                     let stream = connect(&address).await.unwrap();
                     held.fetch_add(1, Ordering::Relaxed);
                     // It ends in many ways, all of which are the server's right.
-                    let _ = kind.stay(stream).await;
+                    let _ = kind.stay(stream, &tls).await;
                     held.fetch_sub(1, Ordering::Relaxed);
                     sleep(BETWEEN_BYTES).await;
                 }
@@ -163,12 +210,13 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
 }
 
 impl Slow {
-    async fn stay(self, mut stream: TcpStream) -> io::Result<()> {
+    fn has_tls(self) -> bool {
+        matches!(self, Self::TlsHandshake | Self::TlsIdle)
+    }
+
+    async fn stay(self, mut stream: TcpStream, tls: &Tls) -> io::Result<()> {
         match self {
-            Self::Idle => {
-                stream.read_u8().await?;
-                Ok(())
-            }
+            Self::Idle => wait_for_the_end(stream).await,
             Self::Head => dribble(stream, "POST /api/v1/payments HTTP/1.1\r\nHost: bench\r\nX-Slow: ").await,
             Self::Body => {
                 let head = "POST /oauth/token HTTP/1.1\r\nHost: bench\r\n\
@@ -181,8 +229,21 @@ impl Slow {
                 sleep(UNREAD).await;
                 Ok(())
             }
+            Self::TlsHandshake => {
+                stream.write_all(&tls.half_hello).await?;
+                wait_for_the_end(stream).await
+            }
+            Self::TlsIdle => {
+                let name = ServerName::from(stream.peer_addr()?.ip());
+                wait_for_the_end(tls.connector.connect(name, stream).await?).await
+            }
         }
     }
+}
+
+async fn wait_for_the_end(mut stream: impl AsyncRead + Unpin) -> io::Result<()> {
+    stream.read_u8().await?;
+    Ok(())
 }
 
 /// Sends the beginning, then a byte from time to time, until the server closes.

@@ -67,7 +67,7 @@ async fn main() {
     let mut four = Tollgate::start(&postgres.url(), folder).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     tell("at rest, four rules", Memory::of(four.id()));
-    let own = Target { address: four.address.clone(), tokens: [four.token.clone()].into() };
+    let own = Target { address: four.address.clone(), tokens: [four.token.clone()].into(), tls: None };
     let most = under_load(&four, &own).await;
     tell("under load, four rules", most);
     tell("afterwards", Memory::of(four.id()));
@@ -162,5 +162,5 @@ async fn populate(postgres: &PrivateServer, tollgate: &Tollgate, folder: &Path) 
         let activation = json!({"revision": made["number"]});
         tollgate.call_as(token, Method::POST, "/rulesets/payment/activations", &activation).await;
     }
-    Target { address: tollgate.address.clone(), tokens }
+    Target { address: tollgate.address.clone(), tokens, tls: None }
 }

@@ -1,7 +1,8 @@
 //! Two Tollgates in turns, on databases of their own in the same Postgres: one has another setting,
-//! or is another program. Only ratios of neighbouring turns count.
+//! is another program, or asks a worker for its rules. Only ratios of neighbouring turns count.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sqlx::ConnectOptions;
 use tollgate::storage::private_server::PrivateServer;
@@ -9,6 +10,7 @@ use tollgate::storage::private_server::PrivateServer;
 use super::latencies::Latencies;
 use super::load::{Endpoint, Request, closed_loop, open_loop};
 use super::processor_time::{self, ProcessTree};
+use super::rule_worker::RuleWorker;
 use super::server::Tollgate;
 use super::{COMPARED_AT, CONNECTIONS_COMPARED, TURN, TURNS, median, row_of_turns};
 
@@ -16,35 +18,51 @@ const DATABASE: &str = "another";
 
 /// What the other one has: a setting of the configuration, or the path of its program.
 pub enum Difference {
-    Setting { key: String, value: String },
+    Setting {
+        key: String,
+        value: String,
+    },
     Program(PathBuf),
+    /// Its rules run in a worker process on the same machine.
+    RulesInWorker,
 }
 
 impl Difference {
-    /// `program=PATH`, or `KEY=VALUE`.
+    /// `program=PATH`, `rules=worker`, or `KEY=VALUE`.
     pub fn parse(text: &str) -> Self {
         let (key, value) = text.split_once('=').expect("a key and a value");
         match key {
             "program" => Self::Program(value.into()),
+            "rules" => Self::RulesInWorker,
             key => Self::Setting { key: key.to_owned(), value: value.to_owned() },
         }
     }
 
-    async fn start(&self, database_url: &str, folder: &Path) -> Tollgate {
-        match self {
+    /// The other one, and its worker.
+    async fn start(&self, database_url: &str, folder: &Path) -> (Tollgate, Option<RuleWorker>) {
+        let alone = match self {
             Self::Setting { key, value } => {
                 let name = format!("ROCKET_TOLLGATE_{}", key.to_uppercase());
                 Tollgate::start_with(database_url, folder, &[(&name, value)]).await
             }
             Self::Program(path) => Tollgate::start_program(path, database_url, folder, &[]).await,
-        }
+            Self::RulesInWorker => {
+                let worker = RuleWorker::start(folder).await;
+                let rules = worker.setting();
+                let settings =
+                    [("ROCKET_TOLLGATE_ROLES", r#"["api","background"]"#), ("ROCKET_TOLLGATE_RULES", &rules)];
+                return (Tollgate::start_with(database_url, folder, &settings).await, Some(worker));
+            }
+        };
+        (alone, None)
     }
 }
 
 struct Contender {
     name: &'static str,
     endpoint: Endpoint,
-    server: ProcessTree,
+    /// The process, and its worker.
+    server: Vec<ProcessTree>,
 }
 
 struct Turn {
@@ -68,13 +86,13 @@ pub async fn compare(
     let url = postgres.url().replace("/tollgate?", &format!("/{DATABASE}?"));
     let own = folder.join(DATABASE);
     std::fs::create_dir(&own).unwrap();
-    let mut other = difference.start(&url, &own).await;
-    let contender = |name, tollgate: &Tollgate| Contender {
-        name,
-        endpoint: Endpoint::of(tollgate),
-        server: ProcessTree::of(tollgate.id()),
+    let (mut other, worker) = difference.start(&url, &own).await;
+    let contender = |name, tollgate: &Tollgate, worker: Option<&RuleWorker>| {
+        let processes = [Some(tollgate.id()), worker.map(RuleWorker::id)];
+        let server = processes.into_iter().flatten().map(ProcessTree::of).collect();
+        Contender { name, endpoint: Endpoint::of(tollgate), server }
     };
-    let contenders = [contender("as it is", tollgate), contender("the other", &other)];
+    let contenders = [contender("as it is", tollgate, None), contender("the other", &other, worker.as_ref())];
     println!("medians of {TURNS} turns  decisions/s   p50 ms   p99 ms  p99.9 ms  us of server, Postgres");
     let mut peak = f64::MAX;
     for connections in chosen.unwrap_or(&CONNECTIONS_COMPARED) {
@@ -106,16 +124,16 @@ async fn take_turns(
         // Neither is always the first.
         for place in [round % 2, 1 - round % 2] {
             let Contender { endpoint, server, .. } = &contenders[place];
-            let trees = [*server, processor_time::postgres(postgres)];
-            let before = trees.map(ProcessTree::used);
+            let postgres = processor_time::postgres(postgres);
+            let used_by_server = || server.iter().map(|tree| tree.used()).sum::<Duration>();
+            let before = (used_by_server(), postgres.used());
             let load = match rate {
                 None => closed_loop(endpoint, connections, TURN, Request::Payment).await,
                 Some(rate) => open_loop(endpoint, connections, rate, TURN).await,
             };
-            let used = |place: usize| {
-                (trees[place].used() - before[place]).as_secs_f64() * 1e6 / load.answered as f64
-            };
-            let (server_us, postgres_us) = (used(0), used(1));
+            let each_us = |used: Duration| used.as_secs_f64() * 1e6 / load.answered as f64;
+            let server_us = each_us(used_by_server() - before.0);
+            let postgres_us = each_us(postgres.used() - before.1);
             turns[place].push(Turn { latencies: load.latencies, server_us, postgres_us });
         }
     }

@@ -133,7 +133,7 @@ impl Client {
     }
 
     async fn connect(&mut self) {
-        self.wire = Some(Wire::connect(&self.endpoint.address).await);
+        self.wire = Some(Wire::connect(&self.endpoint.address, None).await);
     }
 
     async fn pay(&mut self) {

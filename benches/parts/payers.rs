@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 use super::processor_time::ProcessTree;
@@ -19,6 +20,8 @@ pub const SHOPS: u64 = 2_000;
 pub struct Target {
     pub address: String,
     pub tokens: Arc<[String]>,
+    /// For a server with TLS.
+    pub tls: Option<TlsConnector>,
 }
 
 #[derive(Clone, Copy)]
@@ -148,7 +151,7 @@ impl Client {
     }
 
     async fn connect(&mut self) {
-        self.wire = Some(Wire::connect(&self.target.address).await);
+        self.wire = Some(Wire::connect(&self.target.address, self.target.tls.as_ref()).await);
     }
 
     /// Submits a payment. Returns whether it was decided.

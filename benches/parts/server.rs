@@ -4,15 +4,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use reqwest::{Certificate, Client};
 use serde_json::Value;
 
 /// Known in advance, so that the benchmark can sign tokens.
 pub const ISSUER: &str = "http://tollgate.example";
 
+/// Where requests go, and the client that sends them.
+struct Entrance {
+    url: String,
+    client: Client,
+}
+
 /// Killed when dropped.
 pub struct Tollgate {
     process: Child,
     program: PathBuf,
+    entrance: Entrance,
     pub address: String,
     pub token: String,
     #[allow(dead_code, reason = "one bench of several wants it")]
@@ -29,11 +37,32 @@ impl Tollgate {
         Self::start_program(&program(), database_url, folder, settings).await
     }
 
+    /// Starts the program with TLS. The settings name its certificate, which is of this authority.
+    #[allow(dead_code, reason = "one bench of several wants TLS")]
+    pub async fn start_with_tls(
+        database_url: &str,
+        folder: &Path,
+        settings: &[(&str, &str)],
+        authority: Certificate,
+    ) -> Self {
+        Self::launch(&program(), database_url, folder, settings, Some(authority)).await
+    }
+
     pub async fn start_program(
         program: &Path,
         database_url: &str,
         folder: &Path,
         settings: &[(&str, &str)],
+    ) -> Self {
+        Self::launch(program, database_url, folder, settings, None).await
+    }
+
+    async fn launch(
+        program: &Path,
+        database_url: &str,
+        folder: &Path,
+        settings: &[(&str, &str)],
+        authority: Option<Certificate>,
     ) -> Self {
         let begun = Instant::now();
         let log = folder.join("tollgate.log");
@@ -56,14 +85,15 @@ impl Tollgate {
             .unwrap();
         let address = address_in(&log).await;
         let ready_ms = begun.elapsed().as_millis();
-        let token = token_of_new_client(program, &address, database_url, "demo").await;
-        Self { process, program: program.to_owned(), address, token, ready_ms }
+        let entrance = Entrance::to(&address, authority);
+        let token = entrance.token_of_new_client(program, database_url, "demo").await;
+        Self { process, program: program.to_owned(), entrance, address, token, ready_ms }
     }
 
     /// A token for a tenant, which must exist.
     #[allow(dead_code, reason = "one bench wants tokens of several tenants")]
     pub async fn new_token(&self, database_url: &str, tenant: &str) -> String {
-        token_of_new_client(&self.program, &self.address, database_url, tenant).await
+        self.entrance.token_of_new_client(&self.program, database_url, tenant).await
     }
 
     /// Sends a request, which must succeed.
@@ -72,7 +102,8 @@ impl Tollgate {
     }
 
     pub async fn call_as(&self, token: &str, method: reqwest::Method, path: &str, body: &Value) -> Value {
-        let request = reqwest::Client::new().request(method, format!("http://{}/api/v1{path}", self.address));
+        let Entrance { url, client } = &self.entrance;
+        let request = client.request(method, format!("{url}/api/v1{path}"));
         let answer = request.bearer_auth(token).json(body).send().await.unwrap();
         let (status, answer) = (answer.status(), answer.json().await.unwrap());
         assert!(status.is_success(), "{path}: {status} {answer}");
@@ -104,6 +135,32 @@ impl Drop for Tollgate {
     }
 }
 
+impl Entrance {
+    fn to(address: &str, authority: Option<Certificate>) -> Self {
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        // A connection that is kept would count as the server's load.
+        let client = Client::builder().no_proxy().pool_max_idle_per_host(0).tls_certs_only(authority);
+        Self { url: format!("{scheme}://{address}"), client: client.build().unwrap() }
+    }
+
+    async fn token_of_new_client(&self, program: &Path, database_url: &str, tenant: &str) -> String {
+        let created =
+            administer(program, database_url, &["client", "create", "--tenant", tenant, "--name", "bench"]);
+        let value = |name: &str| {
+            let line = created.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("{created}")).to_owned()
+        };
+        self.token(&value("client_id="), &value("client_secret=")).await
+    }
+
+    async fn token(&self, id: &str, secret: &str) -> String {
+        let request = self.client.post(format!("{}/oauth/token", self.url)).basic_auth(id, Some(secret));
+        let answer = request.form(&[("grant_type", "client_credentials")]).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+}
+
 /// The address in the line that says the server is ready.
 async fn address_in(log: &PathBuf) -> String {
     for _ in 0..12_000 {
@@ -114,16 +171,6 @@ async fn address_in(log: &PathBuf) -> String {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("not ready:\n{}", std::fs::read_to_string(log).unwrap());
-}
-
-async fn token_of_new_client(program: &Path, address: &str, database_url: &str, tenant: &str) -> String {
-    let created =
-        administer(program, database_url, &["client", "create", "--tenant", tenant, "--name", "bench"]);
-    let value = |name: &str| {
-        let line = created.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_else(|| panic!("{created}")).to_owned()
-    };
-    token(address, &value("client_id="), &value("client_secret=")).await
 }
 
 /// Runs a command of the program and returns what it prints.
@@ -140,18 +187,4 @@ pub fn administer(program: &Path, database_url: &str, arguments: &[&str]) -> Str
 /// The program of this profile, unless `TOLLGATE_PROGRAM` names another.
 pub fn program() -> PathBuf {
     std::env::var_os("TOLLGATE_PROGRAM").map_or(env!("CARGO_BIN_EXE_tollgate").into(), PathBuf::from)
-}
-
-async fn token(address: &str, id: &str, secret: &str) -> String {
-    let answer: Value = reqwest::Client::new()
-        .post(format!("http://{address}/oauth/token"))
-        .basic_auth(id, Some(secret))
-        .form(&[("grant_type", "client_credentials")])
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    answer["access_token"].as_str().unwrap().to_owned()
 }
