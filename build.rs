@@ -1,4 +1,5 @@
-//! Embeds the migrations in the program, and warns when a release is built without its allocator.
+//! Embeds the migrations in the program, makes the types of the gRPC service, and warns when a
+//! release is built without its allocator.
 //!
 //! The macro `sqlx::migrate!` would embed them too, but it compiles the database driver a second
 //! time, for the machine that builds.
@@ -7,11 +8,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::{env, fs, io};
 
+const PROTO_FOLDER: &str = "proto";
+const PROTO_FILE: &str = "tollgate/rules/v1/rules.proto";
+
 fn main() -> io::Result<()> {
     embed_migrations()?;
+    generate_messages()?;
     // Otherwise a new file of the page would be missing until something else changes.
     println!("cargo:rerun-if-changed=static");
     let is = |variable: &str, value: &str| env::var(variable).is_ok_and(|found| found == value);
+    if is("CARGO_CFG_TARGET_ENV", "musl") {
+        // A table of 1.9 MB becomes one of a few kilobytes. musl reads it; an older C library may not.
+        println!("cargo:rustc-link-arg-bin=tollgate=-Wl,-z,pack-relative-relocs");
+    }
     let without_jemalloc = env::var_os("CARGO_FEATURE_JEMALLOC").is_none();
     if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") && without_jemalloc {
         println!(
@@ -20,6 +29,18 @@ fn main() -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Compiled by a library, so that nobody has to install `protoc`.
+fn generate_messages() -> io::Result<()> {
+    println!("cargo:rerun-if-changed={PROTO_FOLDER}");
+    let mut compiler = protox::Compiler::new([PROTO_FOLDER]).map_err(io::Error::other)?;
+    compiler.open_file(PROTO_FILE).map_err(io::Error::other)?;
+    let out = PathBuf::from(env::var("OUT_DIR").expect("set by cargo"));
+    // For the reflection service.
+    fs::write(out.join("rules-descriptors.bin"), compiler.encode_file_descriptor_set())?;
+    // A payment need not be copied out of the request that it came in.
+    tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())
 }
 
 /// Writes a list of the file name and the text of each migration, in the order of their versions.

@@ -28,6 +28,11 @@ mod contract {
 
 /// Shared with the tests. Some of it is unused here.
 #[allow(dead_code)]
+#[path = "../tests/sandbox/components.rs"]
+pub mod components;
+#[path = "../tests/sandbox/local.rs"]
+mod engine;
+#[allow(dead_code)]
 #[path = "../tests/sandbox/harness.rs"]
 mod harness;
 
@@ -38,7 +43,7 @@ use std::time::{Duration, Instant};
 use harness::{Harness, tenant};
 use tollgate::domain::plugin::{Digest, Profile};
 use tollgate::domain::selector::{Fact, FactQuery};
-use tollgate::rules::{RuleCall, RuleEngine, RulesetCall};
+use tollgate::rules::{RuleCall, RulesetCall};
 
 const ROUNDS: usize = 2_000;
 const RULES: usize = 50;

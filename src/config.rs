@@ -4,6 +4,7 @@
 //! may read settings of Tollgate from the file or the environment.
 
 mod listener;
+mod roles;
 mod settings;
 
 use figment::providers::{Env, Format, Toml};
@@ -11,6 +12,7 @@ use figment::{Figment, Profile};
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use roles::{Role, Roles, RulesSettings};
 pub use settings::{LogFormat, NodeSettings};
 
 use crate::storage::pool::{DatabaseSettings, DatabaseUrlError};
@@ -39,6 +41,10 @@ pub enum ConfigError {
     Replaced { key: &'static str, instead: &'static str },
     #[error("configuration: `{key}` is {found}; expected {expected}")]
     OutOfRange { key: String, found: String, expected: String },
+    #[error(
+        "configuration: `{key}` is not set, but this process has only the roles {roles}; expected {expected}"
+    )]
+    Missing { key: &'static str, roles: String, expected: &'static str },
     #[error("configuration: `{key}` has the wrong type; expected {expected}")]
     Kind { key: String, expected: &'static str },
     #[error("configuration: {0}")]
@@ -112,9 +118,31 @@ impl Config {
         Ok(settings)
     }
 
+    /// As [`Config::load_settings`], with the address of the server. The roles may be those of another
+    /// command, so nothing is checked that depends on them.
+    pub fn load_for_probe() -> Result<(rocket::Config, NodeSettings), ConfigError> {
+        let figment = Self::figment();
+        check_top_level(&figment)?;
+        let rocket = figment.extract::<rocket::Config>()?;
+        let Sections { tollgate, .. } = figment.extract()?;
+        Ok((rocket, tollgate))
+    }
+
     /// Reads Rocket.toml (or the file `ROCKET_CONFIG` names) and the environment.
     pub fn load() -> Result<Self, ConfigError> {
         Self::from_figment(Self::figment())
+    }
+
+    /// As [`Config::load`]. The given roles replace those of the configuration.
+    pub fn load_with_roles(roles: Option<Vec<Role>>) -> Result<Self, ConfigError> {
+        let figment = Self::figment();
+        Self::from_figment(match roles {
+            None => figment,
+            Some(roles) => {
+                let names: Vec<&str> = roles.into_iter().map(Role::name).collect();
+                figment.merge(("tollgate.roles", names))
+            }
+        })
     }
 
     fn figment() -> Figment {
@@ -139,7 +167,9 @@ impl Config {
         let Sections { tollgate: settings, databases } = figment.extract()?;
         check_within("tollgate", &settings.ranges())?;
         check_within("tollgate.listener", &settings.listener.ranges())?;
-        if databases.main.is_none() && figment.profile() != rocket::Config::DEBUG_PROFILE {
+        settings.rules.check(&settings.roles)?;
+        let needs_database = !settings.roles.is_rule_worker();
+        if needs_database && databases.main.is_none() && figment.profile() != rocket::Config::DEBUG_PROFILE {
             return Err(ConfigError::NoDatabase);
         }
         if let Some(database) = &databases.main {

@@ -18,7 +18,8 @@
 //! | `people` | the use cases of users, clients and tenants | `domain`, `storage`, `auth` |
 //! | `proposals` | changes that need a second person | the rooms above |
 //! | `door` | connections: their bounds, raw heads, TLS | `domain` |
-//! | `http` | the API and the page | the rooms above |
+//! | `workers` | the rule engine across processes | `domain`, `rules` |
+//! | `http` | the API and the page | the rooms above, except `workers` |
 //! | `app` | the wiring of all rooms | all |
 //! | `command` | the command line | all |
 //!
@@ -44,4 +45,5 @@ pub mod proposals;
 pub mod rules;
 pub mod storage;
 pub mod telemetry;
+pub mod workers;
 pub mod world;

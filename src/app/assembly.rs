@@ -9,15 +9,16 @@ use aws_lc_rs::hmac;
 use super::background::{Background, BackgroundParts};
 use super::keys::SigningKeys;
 use super::parts::{
-    body_limits, edge_limits, nodes_wait_max, quarantine_threshold, quotas, root_secret, sandbox_settings,
-    submission_deadline, upload_settings,
+    body_limits, edge_limits, nodes_wait_max, quarantine_threshold, quotas, root_secret, submission_deadline,
+    upload_settings,
 };
 use super::people::{lifetimes, people_parts};
+use super::rule_engines::{self, RuleService};
 use super::{App, StartError, journal, measures, readiness};
 use crate::auth::root_secret::{Purpose, RootSecret};
 use crate::auth::sign_in_limits::SignInLimits;
 use crate::auth::token::{AccessTokens, TokenIssuer, TokenSettings};
-use crate::config::{Config, NodeSettings};
+use crate::config::{Config, NodeSettings, Role};
 use crate::decisions::backfill::AggregateBackfill;
 use crate::decisions::backtest::Backtests;
 use crate::decisions::card_checks::CardChecks;
@@ -46,14 +47,14 @@ use crate::decisions::tables::Tables;
 use crate::decisions::uploads::Uploads;
 use crate::domain::plugin::Plugin;
 use crate::domain::time::{Machine, World};
-use crate::http;
 use crate::http::edge::client_rates::ClientRates;
 use crate::http::edge::streams::Streams;
 use crate::http::request::cursor::CursorKey;
 use crate::http::services::{Metrics, Services, Tokens};
+use crate::http::{self, OperationsParts};
 use crate::people::revocations::Revocations;
 use crate::proposals::Proposals;
-use crate::rules::{LocalEngine, RuleEngine};
+use crate::rules::RuleEngine;
 use crate::storage::databases::Databases;
 use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
@@ -133,7 +134,7 @@ pub(super) async fn assemble(
     let DecisionParts { quarantines, card_checks, shadow, journal, facts, reference, checkpoints, search } =
         decisions;
     let AdministrationParts { nodes, uploads, backtests, backfill, .. } = administration;
-    let RuleParts { plugins, shared_plugins, active, .. } = rules;
+    let RuleParts { engine, plugins, shared_plugins, active, .. } = rules;
 
     let readiness = Arc::new(readiness::readiness(
         databases.app.clone(),
@@ -142,57 +143,65 @@ pub(super) async fn assemble(
         clock.clone(),
         active.clone(),
     ));
+    let rule_service = RuleService::start(settings, engine, &world).await?.map(Arc::new);
     nodes.beat().await?;
     // The start may have taken long, and a node that is behind is not ready. If this fails, the
     // background tasks retry it.
     if let Err(error) = tokio::try_join!(active.catch_up(), clock.follow()) {
         tracing::warn!(%error, "the database could not be read at start; this will be retried shortly");
     }
-    let background = Background::start(BackgroundParts {
-        databases: databases.clone(),
-        plugins_dir: settings.plugins_dir.clone(),
-        plugins,
-        active: active.clone(),
-        nodes,
-        uploads,
-        backtests,
-        backfill,
-        retention: Arc::new(Retention::new(
-            databases.system.clone(),
-            checkpoints.clone(),
-            world.clone(),
-            &journal::node_name(),
-        )),
-        review_expiry: Arc::new(ReviewExpiry::new(
-            databases.system.clone(),
-            world.clone(),
-            &journal::node_name(),
-        )),
-        search,
-        keys: token_parts.keys,
-        tokens: token_parts.tokens.clone(),
-        revocations: token_parts.revocations,
-        sign_ins_kept: lifetimes(settings).total,
-        checkpoints: checkpoints.clone(),
-        checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
-        evidence_version: settings.evidence_version,
-        quarantines,
-        card_checks,
-        reference: reference.clone(),
-        shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
-        metrics: metrics.clone(),
-        clock,
-        world: world.clone(),
-    });
+    let shares_work = settings.roles.has(Role::Background);
+    let background = Background::start(
+        shares_work,
+        BackgroundParts {
+            databases: databases.clone(),
+            plugins_dir: settings.plugins_dir.clone(),
+            plugins,
+            active: active.clone(),
+            nodes,
+            uploads,
+            backtests,
+            backfill,
+            retention: Arc::new(Retention::new(
+                databases.system.clone(),
+                checkpoints.clone(),
+                world.clone(),
+                &journal::node_name(),
+            )),
+            review_expiry: Arc::new(ReviewExpiry::new(
+                databases.system.clone(),
+                world.clone(),
+                &journal::node_name(),
+            )),
+            search,
+            keys: token_parts.keys,
+            tokens: token_parts.tokens.clone(),
+            revocations: token_parts.revocations,
+            sign_ins_kept: lifetimes(settings).total,
+            checkpoints: checkpoints.clone(),
+            checkpoint_every: Duration::from_secs(settings.checkpoint_every_s),
+            evidence_version: settings.evidence_version,
+            quarantines,
+            card_checks,
+            reference: reference.clone(),
+            shadow_kept: Duration::from_secs(settings.shadow_keep_days * 86_400),
+            metrics: metrics.clone(),
+            clock,
+            world: world.clone(),
+        },
+    );
     let streams = Arc::new(Streams::default());
     let parts = http::Parts {
         services: services.clone(),
         tokens: Tokens(token_parts.tokens),
         rates: ClientRates::new(settings.client_requests_per_s, settings.client_requests_burst),
-        readiness: readiness.clone(),
-        metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone(), reference.clone())),
+        operations: OperationsParts {
+            readiness: readiness.clone(),
+            metrics: Metrics(measures::page(metrics, databases.clone(), journal.clone(), reference.clone())),
+            edge: edge_limits(settings),
+            world: world.clone(),
+        },
         limits: body_limits(settings),
-        edge: edge_limits(settings),
         streams: streams.clone(),
         origins: settings.cors.origins.clone(),
     };
@@ -207,6 +216,7 @@ pub(super) async fn assemble(
         facts,
         checkpoints,
         shadow,
+        rules: rule_service,
         background,
         world,
     };
@@ -230,9 +240,8 @@ async fn token_parts(base: &Foundation<'_>) -> Result<TokenParts, StartError> {
 /// The engine, with every plugin loaded that the active rulesets need.
 async fn rule_parts(base: &Foundation<'_>, program: PathBuf) -> Result<RuleParts, StartError> {
     let Foundation { settings, databases, world, root } = base;
-    let engine: Arc<dyn RuleEngine> =
-        Arc::new(LocalEngine::start(&sandbox_settings(settings, root, program)?)?);
     let system = &databases.system;
+    let engine = rule_engines::engine(settings, root, program, system).await?;
     let compile_turns = Arc::new(CompileTurns::default());
     let plugins = Arc::new(Plugins::new(system.clone(), engine.clone(), compile_turns.clone()));
     let shared_plugins = plugins.load_folder(&settings.plugins_dir, world).await?;

@@ -67,7 +67,7 @@ const WINDOWS_EVERY: Duration = Duration::from_secs(10);
 const FOLDER_EVERY: Duration = Duration::from_secs(2);
 /// Until the metrics are summarised, every measured duration is kept: at full load 300 kB in
 /// this time.
-const METRICS_EVERY: Duration = Duration::from_millis(500);
+pub(super) const METRICS_EVERY: Duration = Duration::from_millis(500);
 const KEYS_EVERY: Duration = Duration::from_secs(30);
 /// Can be long, since series are removed a month after they were last used.
 const UNUSED_SERIES_EVERY: Duration = Duration::from_secs(3_600);
@@ -122,104 +122,106 @@ pub struct Background {
 }
 
 impl Background {
-    pub fn start(work: BackgroundParts) -> Self {
+    /// `shares_work` says whether this process does its part of what is shared by all nodes.
+    pub fn start(shares_work: bool, work: BackgroundParts) -> Self {
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         let background = Self { tasks, end, nodes: work.nodes.clone() };
-        for profile in [Profile::Small, Profile::Large] {
-            background.process_uploads(work.uploads.clone(), profile);
-        }
-        background.load_new_plugins(work.nodes.clone());
-        background.tasks.spawn(work.backtests.clone().work(background.end.clone()));
-        background.fill_in_aggregates(work.backfill.clone());
-        background.remove_what_is_old(work.retention.clone());
-        background.index_for_search(work.search.clone());
         let work = Arc::new(work);
-        background.repeat(
-            HEARTBEAT_EVERY,
-            work.clone(),
-            "sending this node's heartbeat",
-            |work| async move { work.nodes.beat().await.map_err(|error| error.to_string()) },
-        );
-        background.repeat(CLOCK_EVERY, work.clone(), "reading the database clock", |work| async move {
-            work.clock.follow().await.map_err(|error| error.to_string())
-        });
-        background.repeat(ACTIVATIONS_EVERY, work.clone(), "following activations", |work| async move {
-            work.active.catch_up().await.map_err(|error| error.to_string())
-        });
-        background.repeat(QUARANTINES_EVERY, work.clone(), "following quarantines", |work| async move {
-            work.quarantines.follow().await.map_err(|error| error.to_string())
-        });
-        background.repeat(CARD_CHECKS_EVERY, work.clone(), "following card checks", |work| async move {
-            work.card_checks.follow().await.map_err(|error| error.to_string())
-        });
-        background.repeat(REVOCATIONS_EVERY, work.clone(), "following revocations", |work| async move {
-            work.revocations.follow().await.map_err(|error| error.to_string())
-        });
-        background.repeat(PEOPLE_EVERY, work.clone(), "deleting old sign-ins", |work| async move {
-            delete_old_sign_ins(&work).await.map_err(|error| error.to_string())
-        });
-        background.repeat(
-            LISTS_AND_TABLES_EVERY,
-            work.clone(),
-            "following lists and tables",
-            |work| async move { work.reference.follow().await.map_err(|error| error.to_string()) },
-        );
-        background.repeat(LOAD_LISTS_EVERY, work.clone(), "loading lists", |work| async move {
-            work.reference.load_lists().await.map_err(|error| error.to_string())
-        });
-        background.repeat(REVIEWS_EXPIRE_EVERY, work.clone(), "ending old reviews", |work| async move {
-            work.review_expiry.expire_due().await.map_err(|error| error.to_string())
-        });
-        background.repeat(REVIEWS_MEASURED_EVERY, work.clone(), "measuring reviews", |work| async move {
-            work.review_expiry.measure().await.map_err(|error| error.to_string())
-        });
-        background.repeat(
-            WINDOWS_EVERY,
-            work.clone(),
-            "discarding the counts of idle rules",
-            |work| async move {
-                work.quarantines.forget_idle();
-                Ok(())
-            },
-        );
-        background.repeat(METRICS_EVERY, work.clone(), "summarising metrics", |work| async move {
-            work.metrics.run_upkeep();
-            Ok(())
-        });
-        background.repeat(SHADOW_RUNS_EVERY, work.clone(), "deleting old shadow runs", |work| async move {
-            delete_old_shadow_runs(&work).await.map_err(|error| error.to_string())
-        });
-        background.repeat(BATCH_IDS_EVERY, work.clone(), "adding ids to batches", |work| async move {
-            add_batch_ids(&work).await.map_err(|error| error.to_string())
-        });
-        background.repeat(FOLDER_EVERY, work.clone(), "looking for new plugins", |work| async move {
-            let taken_in = work.plugins.load_folder(&work.plugins_dir, &work.world).await;
-            taken_in.map(drop).map_err(|error| error.to_string())
-        });
-        background.repeat(KEYS_EVERY, work.clone(), "reading the signing keys", |work| async move {
-            work.tokens
-                .replace_keys(work.keys.open(work.world.now_ms()).await.map_err(|error| error.to_string())?);
-            Ok(())
-        });
-        background.repeat(UNUSED_SERIES_EVERY, work.clone(), "removing unused series", |work| async move {
-            work.backfill.remove_unused().await.map_err(|error| error.to_string())
-        });
-        background.repeat(work.checkpoint_every, work.clone(), "writing checkpoints", |work| async move {
-            make_checkpoints(&work.checkpoints, &work.world).await.map_err(|error| error.to_string())
-        });
-        background.repeat(PARTITIONS_EVERY, work, "creating partitions", |work| async move {
-            ensure_partitions(&work.databases.system).await.map(drop).map_err(|error| error.to_string())
-        });
+        background.keep_this_node_current(&work);
+        if shares_work {
+            background.share_work(&work);
+        }
         background.tasks.close();
         background
     }
 
-    fn repeat<T, F>(&self, every: Duration, work: Arc<BackgroundParts>, what: &'static str, turn: T)
+    /// What each process with a database does for itself.
+    fn keep_this_node_current(&self, work: &Arc<BackgroundParts>) {
+        self.load_new_plugins(work.nodes.clone());
+        self.index_for_search(work.search.clone());
+        self.repeat(HEARTBEAT_EVERY, work, "sending this node's heartbeat", |work| async move {
+            work.nodes.beat().await.map_err(|error| error.to_string())
+        });
+        self.repeat(CLOCK_EVERY, work, "reading the database clock", |work| async move {
+            work.clock.follow().await.map_err(|error| error.to_string())
+        });
+        self.repeat(ACTIVATIONS_EVERY, work, "following activations", |work| async move {
+            work.active.catch_up().await.map_err(|error| error.to_string())
+        });
+        self.repeat(QUARANTINES_EVERY, work, "following quarantines", |work| async move {
+            work.quarantines.follow().await.map_err(|error| error.to_string())
+        });
+        self.repeat(CARD_CHECKS_EVERY, work, "following card checks", |work| async move {
+            work.card_checks.follow().await.map_err(|error| error.to_string())
+        });
+        self.repeat(REVOCATIONS_EVERY, work, "following revocations", |work| async move {
+            work.revocations.follow().await.map_err(|error| error.to_string())
+        });
+        self.repeat(LISTS_AND_TABLES_EVERY, work, "following lists and tables", |work| async move {
+            work.reference.follow().await.map_err(|error| error.to_string())
+        });
+        self.repeat(LOAD_LISTS_EVERY, work, "loading lists", |work| async move {
+            work.reference.load_lists().await.map_err(|error| error.to_string())
+        });
+        self.repeat(WINDOWS_EVERY, work, "discarding the counts of idle rules", |work| async move {
+            work.quarantines.forget_idle();
+            Ok(())
+        });
+        self.repeat(METRICS_EVERY, work, "summarising metrics", |work| async move {
+            work.metrics.run_upkeep();
+            Ok(())
+        });
+        self.repeat(FOLDER_EVERY, work, "looking for new plugins", |work| async move {
+            let taken_in = work.plugins.load_folder(&work.plugins_dir, &work.world).await;
+            taken_in.map(drop).map_err(|error| error.to_string())
+        });
+        self.repeat(KEYS_EVERY, work, "reading the signing keys", |work| async move {
+            work.tokens
+                .replace_keys(work.keys.open(work.world.now_ms()).await.map_err(|error| error.to_string())?);
+            Ok(())
+        });
+        self.repeat(work.checkpoint_every, work, "writing checkpoints", |work| async move {
+            make_checkpoints(&work.checkpoints, &work.world).await.map_err(|error| error.to_string())
+        });
+    }
+
+    /// What any of the nodes may do for all.
+    fn share_work(&self, work: &Arc<BackgroundParts>) {
+        for profile in [Profile::Small, Profile::Large] {
+            self.process_uploads(work.uploads.clone(), profile);
+        }
+        self.tasks.spawn(work.backtests.clone().work(self.end.clone()));
+        self.fill_in_aggregates(work.backfill.clone());
+        self.remove_what_is_old(work.retention.clone());
+        self.repeat(PEOPLE_EVERY, work, "deleting old sign-ins", |work| async move {
+            delete_old_sign_ins(&work).await.map_err(|error| error.to_string())
+        });
+        self.repeat(REVIEWS_EXPIRE_EVERY, work, "ending old reviews", |work| async move {
+            work.review_expiry.expire_due().await.map_err(|error| error.to_string())
+        });
+        self.repeat(REVIEWS_MEASURED_EVERY, work, "measuring reviews", |work| async move {
+            work.review_expiry.measure().await.map_err(|error| error.to_string())
+        });
+        self.repeat(SHADOW_RUNS_EVERY, work, "deleting old shadow runs", |work| async move {
+            delete_old_shadow_runs(&work).await.map_err(|error| error.to_string())
+        });
+        self.repeat(BATCH_IDS_EVERY, work, "adding ids to batches", |work| async move {
+            add_batch_ids(&work).await.map_err(|error| error.to_string())
+        });
+        self.repeat(UNUSED_SERIES_EVERY, work, "removing unused series", |work| async move {
+            work.backfill.remove_unused().await.map_err(|error| error.to_string())
+        });
+        self.repeat(PARTITIONS_EVERY, work, "creating partitions", |work| async move {
+            ensure_partitions(&work.databases.system).await.map(drop).map_err(|error| error.to_string())
+        });
+    }
+
+    fn repeat<T, F>(&self, every: Duration, work: &Arc<BackgroundParts>, what: &'static str, turn: T)
     where
         T: Fn(Arc<BackgroundParts>) -> F + Send + 'static,
         F: Future<Output = Result<(), String>> + Send,
     {
-        let end = self.end.clone();
+        let (end, work) = (self.end.clone(), work.clone());
         self.tasks.spawn(async move {
             let mut outcome = FailureLog::of(what);
             while end.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {

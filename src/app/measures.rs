@@ -35,6 +35,14 @@ pub fn page(
     })
 }
 
+/// Of a process that has no database.
+pub fn page_of_worker(handle: PrometheusHandle) -> Box<dyn Fn() -> String + Send + Sync> {
+    Box::new(move || {
+        telemetry::measure();
+        handle.render()
+    })
+}
+
 fn measure_pool(name: &'static str, counts: ConnectionCounts) {
     let connections = |state: &'static str| metrics::gauge!("tollgate_database_connections", "pool" => name, "state" => state);
     connections("idle").set(counts.idle as f64);

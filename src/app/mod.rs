@@ -13,6 +13,8 @@ mod measures;
 mod parts;
 mod people;
 mod readiness;
+pub mod rule_engines;
+pub mod rule_worker;
 pub mod server;
 pub mod stopping;
 pub mod tenants;
@@ -24,14 +26,16 @@ use std::sync::Arc;
 
 use assembly::assemble;
 use background::{Background, make_checkpoints};
-use parts::{root_secret, sandbox_settings};
+use futures::FutureExt;
+use futures::future::OptionFuture;
+use parts::root_secret;
 use server::{Server, door_settings};
 use stopping::{CHECKPOINTS_MAX, JOURNAL_MAX, LEAVING_MAX, WORK_MAX, unless_it_hangs};
 use thiserror::Error;
 
 use crate::auth::AuthError;
 use crate::auth::checkpoint::CheckpointKey;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::decisions::checkpoints::Checkpoints;
 use crate::decisions::compile_turns::CompileTurns;
 use crate::decisions::deployments::Deployments;
@@ -45,14 +49,16 @@ use crate::http;
 use crate::http::edge::streams::Streams;
 use crate::http::readiness::Readiness;
 use crate::http::services::Services;
-use crate::rules::{LocalEngine, LocalEngineError, RuleEngine};
+use crate::rules::LocalEngineError;
 use crate::storage::StorageError;
 use crate::storage::databases::Databases;
 use crate::storage::facts::FactReader;
 use crate::storage::journal::Journal;
 use crate::storage::pool::{DatabaseSettings, DatabaseUrlError};
 use crate::telemetry;
+use crate::workers::{PeerFilesError, RuleListenerError, register_metrics};
 use crate::world::machine;
+use rule_engines::RuleService;
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -74,6 +80,10 @@ pub enum StartError {
     Rocket(String),
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
+    #[error("the service for rules cannot be started")]
+    RuleListener(#[from] RuleListenerError),
+    #[error("rule workers cannot be asked")]
+    PeerFiles(#[from] PeerFilesError),
     #[error("the server cannot listen at {address}: {source}")]
     Address { address: SocketAddr, source: std::io::Error },
 }
@@ -92,6 +102,8 @@ pub struct App {
     facts: FactReader,
     checkpoints: Arc<Checkpoints>,
     shadow: Arc<ShadowRuns>,
+    /// If this process serves its rule engine to others.
+    pub rules: Option<Arc<RuleService>>,
     background: Background,
     world: World,
 }
@@ -122,10 +134,17 @@ pub async fn ignite_on(
 ) -> Result<IgnitedServer, StartError> {
     // Opened early, since it may fail. Metrics come first: those that are taken before are lost.
     telemetry::metrics().map_err(StartError::Metrics)?;
+    register_metrics();
     let door = door_settings(&config.settings)?;
     let databases = Databases::connect_lazily(database)?;
     let (app, parts) = assemble(config, databases, program, machine).await?;
-    let rocket = http::mount(rocket::custom(config.figment.clone()), parts).ignite().await;
+    let rocket = rocket::custom(config.figment.clone());
+    let rocket = if config.settings.roles.has(Role::Api) {
+        http::mount(rocket, parts)
+    } else {
+        http::mount_operations(rocket, parts.operations)
+    };
+    let rocket = rocket.ignite().await;
     let rocket = rocket.map_err(|error| StartError::Rocket(error.kind().to_string()))?;
     let issuer = app.services.issuer.clone();
     let server = Server { rocket, issuer, door };
@@ -139,8 +158,7 @@ pub async fn replays(
     program: PathBuf,
 ) -> Result<Replays, StartError> {
     let root = root_secret(&config.settings)?;
-    let engine: Arc<dyn RuleEngine> =
-        Arc::new(LocalEngine::start(&sandbox_settings(&config.settings, &root, program)?)?);
+    let engine = rule_engines::in_process(&config.settings, &root, program)?;
     let (app, system) = (databases.app.clone(), databases.system.clone());
     let turns = Arc::new(CompileTurns::default());
     let plugins = Arc::new(Plugins::new(system, engine.clone(), turns));
@@ -158,7 +176,9 @@ impl App {
     /// `stopping::STOP_MAX`.
     pub async fn stop(&self) {
         unless_it_hangs(JOURNAL_MAX, "storing accepted payments", self.journal.flush_and_stop()).await;
+        let rules = OptionFuture::from(self.rules.as_ref().map(|rules| rules.stop()));
         tokio::join!(
+            unless_it_hangs(WORK_MAX, "answering calls of rules", rules.map(drop)),
             unless_it_hangs(WORK_MAX, "storing shadow runs", self.shadow.stop()),
             unless_it_hangs(WORK_MAX, "looking up facts", self.facts.stop()),
             unless_it_hangs(WORK_MAX, "background work", self.background.stop()),

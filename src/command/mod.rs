@@ -4,6 +4,7 @@
 
 mod administration;
 mod demo;
+mod health;
 mod import;
 mod list;
 mod output;
@@ -24,7 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use administration::RetentionSetting;
 
 use crate::app::tenants::ClientLimits;
-use crate::config::Config;
+use crate::config::{Config, Role as ProcessRole};
 use crate::domain::card_check::CheckedField;
 use crate::domain::client_certificate::{BoundDnsName, BoundUri, CertificateBinding, CertificateThumbprint};
 use crate::domain::user::{EmailAddress, Role};
@@ -43,8 +44,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the API server (the default).
-    Serve,
+    /// Run the server (the default).
+    Serve {
+        /// What this process does, separated by commas. Default: the setting `tollgate.roles`, or all.
+        #[arg(long, value_delimiter = ',', value_name = "ROLES")]
+        roles: Option<Vec<ProcessRole>>,
+    },
+    /// Ask the running server of the same configuration how it is. Fails if it is not well.
+    Health {
+        /// Ask whether it can make decisions, not only whether it runs.
+        #[arg(long)]
+        ready: bool,
+    },
     /// Create the database roles and apply pending migrations, then exit.
     Migrate,
     /// Manage tenants, the customers of the platform.
@@ -310,7 +321,7 @@ pub fn run() -> ExitCode {
         return code;
     }
     let line = Arguments::parse();
-    let result = match line.command.unwrap_or(Command::Serve) {
+    let result = match line.command.unwrap_or(Command::Serve { roles: None }) {
         Command::Plugin(PluginCommand::Build { core, output, keep_names }) => {
             plugin::build(&core, output, keep_names)
         }
@@ -322,7 +333,11 @@ pub fn run() -> ExitCode {
             output::print_result!("{}", openapi::text());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Serve => with_config(serve::serve),
+        Command::Serve { roles } => {
+            let config = Config::load_with_roles(roles).map_err(Failure::from);
+            config.and_then(|config| run_with(config, serve::serve))
+        }
+        Command::Health { ready } => health::health(ready),
         Command::Migrate => with_config(administration::migrate),
         Command::Replay { since, tenant } => with_config(|config| replay::replay(config, since, tenant)),
         Command::Verify { checkpoints } => with_config(|config| verify::verify(config, checkpoints)),
@@ -412,7 +427,14 @@ where
     W: FnOnce(Config) -> F,
     F: Future<Output = Result<ExitCode, Failure>>,
 {
-    let config = Config::load()?;
+    run_with(Config::load()?, work)
+}
+
+fn run_with<F, W>(config: Config, work: W) -> Result<ExitCode, Failure>
+where
+    W: FnOnce(Config) -> F,
+    F: Future<Output = Result<ExitCode, Failure>>,
+{
     let _log = telemetry::start_log(config.settings.log_format, &config.settings.log_filter)?;
     let workers: usize = config.figment.extract_inner("workers")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::SettingRange;
 use super::listener::{ListenerSettings, ProxySettings};
+use super::roles::{Roles, RulesSettings};
 use crate::domain::decision::EvidenceVersion;
 use crate::domain::openid::IssuerAddress;
 use crate::domain::quotas::TableQuotas;
@@ -40,6 +41,9 @@ pub struct NodeSettings {
     pub plugins_dir: PathBuf,
     /// 32 bytes in base64 or hexadecimal. If not set, one is generated and stored in `data_dir`.
     pub root_secret: Option<String>,
+    /// What this process does.
+    pub roles: Roles,
+    pub rules: RulesSettings,
     /// Whether to create the demonstration tenant.
     pub demo: bool,
     pub log_format: LogFormat,
@@ -139,6 +143,8 @@ impl Default for NodeSettings {
             data_dir: ".tollgate".into(),
             plugins_dir: "plugins".into(),
             root_secret: None,
+            roles: Roles::default(),
+            rules: RulesSettings::default(),
             demo: false,
             log_format: LogFormat::Text,
             log_filter: "info".into(),

@@ -6,15 +6,18 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::compile_turns::CompileTurns;
 use super::single_flight::SingleFlight;
 use crate::domain::plugin::{Digest, Plugin, Profile};
 use crate::domain::time::World;
-use crate::rules::{AddPluginError, RuleEngine, profile_by_size};
+use crate::rules::{AddPluginError, EngineError, RuleEngine, profile_by_size};
 use crate::storage::pool::SystemPool;
 use crate::storage::{StorageError, plugins};
+
+/// The pause before a file is loaded again if the engine could not be asked about it.
+const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Plugins {
@@ -23,13 +26,15 @@ pub struct Plugins {
     turns: Arc<CompileTurns>,
     /// Size and time of each file of the folder when it was last loaded or refused.
     seen_files: Mutex<HashMap<PathBuf, FileStamp>>,
+    /// When the engine could not be asked about a file.
+    put_off: Mutex<HashMap<PathBuf, Instant>>,
     loads: SingleFlight<Digest, bool>,
 }
 
 impl Plugins {
     pub fn new(system: SystemPool, engine: Arc<dyn RuleEngine>, turns: Arc<CompileTurns>) -> Self {
-        let (seen_files, loads) = (Mutex::default(), SingleFlight::default());
-        Self { system, engine, turns, seen_files, loads }
+        let (seen_files, put_off, loads) = (Mutex::default(), Mutex::default(), SingleFlight::default());
+        Self { system, engine, turns, seen_files, put_off, loads }
     }
 
     /// Makes sure that the engine can run a stored plugin. Compiles the stored bytes if the
@@ -73,6 +78,14 @@ impl Plugins {
         for (path, stamp) in self.new_files(folder) {
             match self.add_file(&path, stamp).await? {
                 FolderFile::Unreadable => continue,
+                // The file is not at fault. It is tried again at the next call.
+                FolderFile::NotNow(error) => {
+                    let is_new = self.put_off().insert(path.clone(), Instant::now()).is_none();
+                    if is_new {
+                        tracing::warn!(file = %path.display(), %error, "a plugin cannot be loaded now");
+                    }
+                    continue;
+                }
                 FolderFile::Refused(error) => {
                     tracing::warn!(file = %path.display(), %error, "plugin refused");
                 }
@@ -109,6 +122,7 @@ impl Plugins {
             match self.engine.add_plugin(bytes.clone(), profile).await {
                 Err(AddPluginError::NeedsLarge) if profile == Profile::Small => profile = Profile::Large,
                 Ok(plugin) => return Ok(FolderFile::Added { plugin: Box::new(plugin), bytes }),
+                Err(AddPluginError::Engine(error)) => return Ok(FolderFile::NotNow(error)),
                 Err(error) => return Ok(FolderFile::Refused(error)),
             }
         }
@@ -116,9 +130,16 @@ impl Plugins {
 
     fn new_files(&self, folder: &Path) -> Vec<(PathBuf, FileStamp)> {
         let mut files = wasm_files(folder);
-        let seen = self.seen_files();
-        files.retain(|(path, stamp)| seen.get(path) != Some(stamp));
+        let (seen, put_off) = (self.seen_files(), self.put_off());
+        files.retain(|(path, stamp)| {
+            let is_due = put_off.get(path).is_none_or(|at| at.elapsed() >= LOAD_AGAIN_AFTER);
+            seen.get(path) != Some(stamp) && is_due
+        });
         files
+    }
+
+    fn put_off(&self) -> MutexGuard<'_, HashMap<PathBuf, Instant>> {
+        self.put_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seen_files(&self) -> MutexGuard<'_, HashMap<PathBuf, FileStamp>> {
@@ -128,8 +149,13 @@ impl Plugins {
 
 /// A file of the folder, after an attempt to add it to the engine.
 enum FolderFile {
-    Added { plugin: Box<Plugin>, bytes: Arc<[u8]> },
+    Added {
+        plugin: Box<Plugin>,
+        bytes: Arc<[u8]>,
+    },
     Refused(AddPluginError),
+    /// The engine could not be asked.
+    NotNow(EngineError),
     Unreadable,
 }
 

@@ -54,7 +54,8 @@ impl Reception for RocketReception {
 
 async fn hand_over(client: Arc<Client>, arrival: Arrival, answer: oneshot::Sender<Answer<AnswerBody>>) {
     let is_head = arrival.parts.method == hyper::Method::HEAD;
-    let response = request(&client, arrival).dispatch().await;
+    // On the heap, so that a response that is long sent does not keep the room for answering it.
+    let response = Box::pin(request(&client, arrival).dispatch()).await;
     reply(response, is_head, answer).await;
 }
 

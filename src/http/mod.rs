@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use rocket::{Build, Rocket, catchers};
 
+use crate::domain::time::World;
 use crate::domain::web_origin::WebOrigin;
 use edge::client_rates::ClientRates;
 use edge::cors::Cors;
@@ -33,20 +34,26 @@ pub struct Parts {
     pub services: Arc<Services>,
     pub tokens: Tokens,
     pub rates: ClientRates,
-    pub readiness: Arc<Readiness>,
-    pub metrics: Metrics,
+    pub operations: OperationsParts,
     pub limits: BodyLimits,
-    pub edge: EdgeLimits,
     pub streams: Arc<Streams>,
     /// Whose pages may use the API from a browser.
     pub origins: Vec<WebOrigin>,
 }
 
+/// What every process serves, whatever its roles are.
+#[derive(Debug)]
+pub struct OperationsParts {
+    pub readiness: Arc<Readiness>,
+    pub metrics: Metrics,
+    pub edge: EdgeLimits,
+    pub world: World,
+}
+
 pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
-    let edge = Edge::new(parts.edge);
-    let mounted = routes::mounts()
-        .into_iter()
-        .fold(rocket, |rocket, mount| rocket.mount(mount.base, edge.wrap(mount.class, mount.routes)));
+    let edge = Edge::new(parts.operations.edge);
+    let rocket = manage_operations(rocket, parts.operations);
+    let mounted = with_routes(rocket, &edge, routes::mounts());
     let mounted = match Cors::of(parts.origins) {
         Some(cors) => {
             let preflights = cors.routes();
@@ -55,15 +62,31 @@ pub fn mount(rocket: Rocket<Build>, parts: Parts) -> Rocket<Build> {
         None => mounted,
     };
     mounted
-        .manage(parts.services.world.clone())
         .manage(parts.services)
         .manage(parts.tokens)
         .manage(parts.rates)
-        .manage(parts.readiness)
-        .manage(parts.metrics)
         .manage(parts.limits)
         .manage(parts.streams)
         .manage(Arc::new(UploadSlots::default()))
+}
+
+/// Health, readiness and metrics only, for a process without the API.
+pub fn mount_operations(rocket: Rocket<Build>, parts: OperationsParts) -> Rocket<Build> {
+    let edge = Edge::new(parts.edge);
+    with_routes(manage_operations(rocket, parts), &edge, vec![routes::operations_mount()])
+}
+
+fn with_routes(rocket: Rocket<Build>, edge: &Edge, mounts: Vec<routes::Mount>) -> Rocket<Build> {
+    mounts
+        .into_iter()
+        .fold(rocket, |rocket, mount| rocket.mount(mount.base, edge.wrap(mount.class, mount.routes)))
+}
+
+fn manage_operations(rocket: Rocket<Build>, parts: OperationsParts) -> Rocket<Build> {
+    rocket
+        .manage(parts.world)
+        .manage(parts.readiness)
+        .manage(parts.metrics)
         .register("/", catchers![response::problem::default_catcher])
         .attach(RequestTelemetry::of(&routes::operations::routes()))
 }

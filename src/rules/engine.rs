@@ -264,7 +264,8 @@ fn pool(limits: &Limits, clearing: MemoryReset) -> PoolingAllocationConfig {
 }
 
 /// Wasmtime's version and a digest of all settings that can change a result or its fuel.
-fn engine_id() -> EngineId {
+/// The id of the engine in this program.
+pub fn engine_id() -> EngineId {
     let settings = format!(
         "{:?} {:?} {WASM_STACK_BYTES} {HOSTCALL_FUEL} {INPUT_BYTES_MAX} {RULESET_FUEL} {BOUNDS_VERSION} \
          {:?} nan=canonical relaxed_simd=off threads=off memory64=off tail_call=off reservation={} guard={} \

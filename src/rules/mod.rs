@@ -34,7 +34,7 @@ use crate::domain::tenant::TenantId;
 use crate::domain::verdict::{FailureClass, Reason, RuleResult};
 
 pub use diagnosis::{Diagnosis, Frame};
-pub use engine::EngineSetupError;
+pub use engine::{EngineSetupError, engine_id};
 pub use library::{expected_profile, profile_by_size};
 pub use limits::{LimitsInForce, burns, computes_long, has_all_its_fuel, was_starved};
 pub use local::{LocalEngine, LocalEngineError};

@@ -49,7 +49,7 @@ const fn seconds(name: &'static str, help: &'static str) -> MetricFamily {
 }
 
 /// All except those of the process, which `metrics_process` describes.
-const FAMILIES: [MetricFamily; 37] = [
+const FAMILIES: [MetricFamily; 40] = [
     counter("http_requests_total", "Requests answered, by route template, method and class of status.")
         .labelled(),
     seconds(
@@ -132,6 +132,14 @@ const FAMILIES: [MetricFamily; 37] = [
         "tollgate_search_history_batches",
         "Batches of before the search index that are not indexed yet. Until there are none, searches are refused.",
     ),
+    gauge("tollgate_rule_workers", "Rule workers that this process asks, by whether they can be asked now.")
+        .labelled(),
+    counter(
+        "tollgate_rule_worker_calls_total",
+        "Rulesets evaluated by workers, asked again after a failure, and left to the fallback, by result.",
+    )
+    .labelled(),
+    counter("tollgate_rule_worker_failures_total", "Calls of rule workers that got no answer."),
     gauge("tollgate_database_connections", "Database connections, by pool and state (in use or idle).")
         .labelled(),
     gauge("tollgate_database_connections_max", "Maximum number of connections of a pool.").labelled(),

@@ -6,10 +6,12 @@ use std::time::Duration;
 use tollgate::domain::plugin::Profile;
 use tollgate::domain::verdict::FailureClass::Unreachable;
 use tollgate::domain::verdict::RuleResult;
-use tollgate::rules::{AddPluginError, RuleEngine};
+use tollgate::rules::AddPluginError;
 
 use super::harness::components::with_section;
-use super::{Harness, assert_fails, component, passes, refusal, tenant};
+use super::harness::{Harness, component, tenant};
+use super::hostile::{assert_fails, refusal};
+use super::passes;
 
 #[tokio::test]
 async fn concurrent_uploads_of_the_same_bytes_are_compiled_once() {
@@ -142,12 +144,14 @@ async fn a_plugin_that_exceeds_the_large_limits_is_refused() {
 async fn rules_run_without_the_pool_if_the_address_space_is_too_small() {
     const CONFINED: &str = "TOLLGATE_TEST_CONFINED";
     if std::env::var_os(CONFINED).is_none() {
-        let name = "cache::rules_run_without_the_pool_if_the_address_space_is_too_small";
-        let status = std::process::Command::new(std::env::current_exe().expect("this test's binary"))
+        let name = "sandbox::cache::rules_run_without_the_pool_if_the_address_space_is_too_small";
+        let output = std::process::Command::new(std::env::current_exe().expect("this test's binary"))
             .args(["--exact", name])
             .env(CONFINED, "1")
-            .status();
-        assert!(status.expect("it starts").success());
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
         return;
     }
     let small = rustix::process::Rlimit { current: Some(16 << 30), maximum: Some(16 << 30) };

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tollgate::domain::plugin::Profile;
-use tollgate::rules::{AddPluginError, EngineError, FailedCall, RuleCall, RuleEngine};
+use tollgate::rules::{AddPluginError, EngineError, FailedCall, RuleCall};
 
 use super::harness::components::{component_of, with_section};
 use super::harness::{Harness, compile_bomb, component, payment};
-use super::refusal_by;
+use super::hostile::refusal_by;
 
 /// A script that takes the place of the compiler.
 pub fn compiler(folder: &Path, lines: &str) -> PathBuf {

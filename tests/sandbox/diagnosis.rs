@@ -6,10 +6,10 @@ use tollgate::domain::plugin::Profile;
 use tollgate::domain::verdict::FailureClass::{self, MemoryLimit, OutOfFuel, RuleError, Trap, Unreachable};
 use tollgate::domain::verdict::RuleResult;
 use tollgate::rules::component::from_core_module_with_names;
-use tollgate::rules::{Diagnosis, FailedCall, RuleCall, RuleEngine};
+use tollgate::rules::{Diagnosis, FailedCall, RuleCall};
 
-use crate::harness::components::with_section;
-use crate::harness::{Harness, component, payment};
+use super::harness::components::with_section;
+use super::harness::{Harness, component, payment};
 
 async fn diagnose(harness: &Harness, bytes: Vec<u8>) -> Diagnosis {
     let bytes: Arc<[u8]> = bytes.into();
@@ -86,7 +86,7 @@ async fn the_search_for_an_error_text_ends_in_a_memory_full_of_them() {
 #[tokio::test]
 async fn functions_are_reported_with_the_names_in_the_plugin() {
     let source = std::fs::read_to_string("tests/hostile/panic_message.wat").expect("a fixture");
-    let core = crate::harness::components::core_module(&source);
+    let core = super::harness::components::core_module(&source);
     let named = from_core_module_with_names(&core).expect("a component");
     let frames = diagnose(&Harness::start(), named).await.frames;
     assert_eq!(frames[0].function, "judge", "{frames:?}");

@@ -1,7 +1,6 @@
 //! An engine with its own cache.
 
-#[path = "components.rs"]
-pub mod components;
+pub use super::components;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,11 +13,14 @@ use tollgate::domain::party::Party;
 use tollgate::domain::payment::{Method, Payment, PaymentId, PaymentOrder};
 use tollgate::domain::plugin::{Digest, Profile};
 use tollgate::domain::tenant::TenantId;
-use tollgate::rules::{EngineError, EngineSettings, LocalEngine, RuleCall, RuleEngine, RuleRun, RulesetCall};
+use tollgate::rules::{EngineError, EngineSettings, RuleCall, RuleEngine, RuleRun, RulesetCall};
 use uuid::Uuid;
 
+use crate::engine::{self, Guard};
+
 pub struct Harness {
-    pub engine: LocalEngine,
+    pub engine: Arc<dyn RuleEngine>,
+    _guard: Guard,
     settings: EngineSettings,
     folder: tempfile::TempDir,
 }
@@ -34,14 +36,16 @@ impl Harness {
         let mut settings = EngineSettings::new(exe, folder.path().join("cache"), [7; 32]);
         settings.threads = 2;
         change(&mut settings);
-        let engine = LocalEngine::start(&settings).expect("the engine starts");
-        Self { engine, settings, folder }
+        let (engine, guard) = engine::start(&settings);
+        Self { engine, _guard: guard, settings, folder }
     }
 
     /// The same cache with an empty memory.
     pub fn restart(self) -> Self {
-        let engine = LocalEngine::start(&self.settings).expect("the engine starts");
-        Self { engine, settings: self.settings, folder: self.folder }
+        let Self { engine, _guard, settings, folder } = self;
+        drop((engine, _guard));
+        let (engine, guard) = engine::start(&settings);
+        Self { engine, _guard: guard, settings, folder }
     }
 
     pub fn cache_dir(&self) -> PathBuf {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use tollgate::domain::plugin::Profile;
-use tollgate::rules::{AddPluginError, RuleEngine as _};
+use tollgate::rules::AddPluginError;
 
 use super::compiling::compiler;
 use super::harness::components::{component_of, good_rule};
@@ -56,7 +56,8 @@ async fn the_output_of_the_compiler_is_held_in_memory_only_if_the_cache_is_unusa
     const CACHE: &str = "TOLLGATE_TEST_CACHE";
     const ANSWER_BYTES: u64 = 60 << 20;
     let Ok(cache) = std::env::var(CACHE) else {
-        let name = "memory::the_output_of_the_compiler_is_held_in_memory_only_if_the_cache_is_unusable";
+        let name =
+            "sandbox::memory::the_output_of_the_compiler_is_held_in_memory_only_if_the_cache_is_unusable";
         for cache in ["usable", "none"] {
             let mut anew = Command::new(std::env::current_exe().expect("this test's binary"));
             let output = anew.args(["--exact", name]).env(CACHE, cache).output().expect("it starts");

@@ -24,6 +24,8 @@ fn every_configuration_key_is_documented() {
         ("src/config/listener.rs", "pub struct ListenerSettings {", 12),
         ("src/config/listener.rs", "pub struct ProxySettings {", 3),
         ("src/door/tls.rs", "pub struct TlsSettings {", 4),
+        ("src/config/roles.rs", "pub struct RulesSettings {", 4),
+        ("src/workers/settings.rs", "pub struct PeerFiles {", 3),
     ] {
         let source = read(file);
         let settings = source.split(declaration).nth(1).and_then(|rest| rest.split("\n}").next());

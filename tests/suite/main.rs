@@ -61,6 +61,7 @@ mod replay;
 mod retention;
 mod retries;
 mod reviews;
+mod roles;
 mod room_imports;
 mod rule_lifecycle;
 mod rule_reports;

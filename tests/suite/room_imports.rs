@@ -16,7 +16,7 @@ struct Room {
     barred_crates: &'static [&'static str],
 }
 
-const ROOMS: [Room; 9] = [
+const ROOMS: [Room; 10] = [
     Room { name: "domain", rooms: &[], barred_crates: &["rocket", "sqlx", "wasmtime", "tokio"] },
     Room { name: "rules", rooms: &["domain"], barred_crates: &["rocket", "sqlx"] },
     Room { name: "storage", rooms: &["domain"], barred_crates: &["rocket", "wasmtime"] },
@@ -36,6 +36,7 @@ const ROOMS: [Room; 9] = [
         rooms: &["domain", "rules", "storage", "auth", "decisions", "people"],
         barred_crates: &["rocket", "sqlx", "wasmtime"],
     },
+    Room { name: "workers", rooms: &["domain", "rules"], barred_crates: &["rocket", "sqlx", "wasmtime"] },
     Room { name: "door", rooms: &["domain"], barred_crates: &["rocket", "sqlx", "wasmtime"] },
     Room {
         name: "http",

@@ -8,7 +8,8 @@ use tollgate::domain::plugin::Profile;
 use tollgate::rules::RuleEngine;
 use tollgate::rules::cases::{self, PluginUnderTest};
 
-use crate::harness::{Harness, component};
+use super::Engine;
+use crate::sandbox::components::component;
 
 pub fn sorted(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("the folder can be read");
@@ -30,21 +31,21 @@ fn shipped() -> Vec<(PathBuf, PathBuf)> {
 
 #[tokio::test]
 async fn every_case_of_every_shipped_plugin_succeeds() {
-    let harness = Harness::start();
+    let local = Engine::start();
     let shipped = shipped();
     assert!(!shipped.is_empty(), "no built plugin");
     let mut wrong = Vec::new();
     for (wasm, cases_folder) in shipped {
         let bytes: Arc<[u8]> = std::fs::read(&wasm).expect("it can be read").into();
         let plugin =
-            harness.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("the plugin is accepted");
+            local.engine.add_plugin(bytes.clone(), Profile::Large).await.expect("the plugin is accepted");
         let tried = PluginUnderTest { plugin: plugin.digest, bytes };
         assert_eq!(plugin.profile, Profile::Small, "{}", wasm.display());
         let files = sorted(&cases_folder);
         assert!(!files.is_empty(), "{} has no cases", wasm.display());
         for file in files {
             let text = std::fs::read_to_string(&file).expect("it can be read");
-            let reports = cases::run(&harness.engine, &tried, &text).await.expect("a case file");
+            let reports = cases::run(&local.engine, &tried, &text).await.expect("a case file");
             assert!(!reports.is_empty(), "{} is empty", file.display());
             let failed = reports.into_iter().filter_map(|report| Some((report.name, report.result.err()?)));
             wrong.extend(failed.map(|(name, why)| format!("{}: {name}\n{why:?}", file.display())));
@@ -55,8 +56,9 @@ async fn every_case_of_every_shipped_plugin_succeeds() {
 
 #[tokio::test]
 async fn a_failed_case_reports_the_expected_and_the_actual_result() {
-    let harness = Harness::start();
-    let plugin = harness.add("good").await;
+    let local = Engine::start();
+    let plugin = local.engine.add_plugin(component("good").into(), Profile::Small).await;
+    let plugin = plugin.expect("a good rule").digest;
     let tried = PluginUnderTest { plugin, bytes: component("good").into() };
     let file = |expect: &str| {
         format!(
@@ -86,10 +88,10 @@ async fn a_failed_case_reports_the_expected_and_the_actual_result() {
         ),
     ];
     for (expect, expected, got) in wrong {
-        let reports = cases::run(&harness.engine, &tried, &file(expect)).await.expect("a case file");
+        let reports = cases::run(&local.engine, &tried, &file(expect)).await.expect("a case file");
         let difference = reports[0].result.clone().expect_err(expect);
         assert_eq!((difference.expected, difference.got), (expected, got), "{expect}");
     }
-    let reports = cases::run(&harness.engine, &tried, &file(r#"{"verdict": "pass"}"#)).await;
+    let reports = cases::run(&local.engine, &tried, &file(r#"{"verdict": "pass"}"#)).await;
     assert_eq!(reports.expect("a case file")[0].result, Ok(()));
 }
