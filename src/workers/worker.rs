@@ -271,6 +271,8 @@ impl Worker {
         let mut has = self.has();
         if has.start != described.start {
             *has = WorkerPlugins { start: described.start, ..WorkerPlugins::default() };
+            self.is_told.store(false, Ordering::Release);
+            self.give_again.notify_one();
         }
         drop(has);
         if !self.is_well.swap(true, Ordering::AcqRel) {

@@ -75,10 +75,15 @@ impl Load {
 
 /// Waits until the worker at this address was found ready so many times.
 async fn until_ready(node: &Program, address: &str, times: usize) {
-    let is_about = |line: &&str| line.contains("a rule worker is ready") && line.contains(address);
+    until_told(node, &["a rule worker is ready"], address, times).await;
+}
+
+/// Waits until the node has said one of these about the worker so many times.
+async fn until_told(node: &Program, said: &[&str], address: &str, times: usize) {
+    let is_about = |line: &&str| line.contains(address) && said.iter().any(|said| line.contains(said));
     let begun = Instant::now();
     while node.log().lines().filter(is_about).count() < times {
-        assert!(begun.elapsed() < TEST_TIMEOUT, "{address} not ready {times} times:\n{}", node.log());
+        assert!(begun.elapsed() < TEST_TIMEOUT, "{address}: not {said:?} {times} times:\n{}", node.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -156,6 +161,8 @@ async fn payments_of_a_worker_that_vanishes_are_decided_by_another() {
     // Its connection stays open and says nothing. It goes on only after the payments are answered.
     let vanished = pair.workers[0].as_ref().unwrap();
     vanished.program.signal(Signal::STOP);
+    let unwell = ["a rule worker failed", "a rule worker cannot be used"];
+    until_told(&pair.node, &unwell, &pair.addresses[0], 1).await;
     load.goes_on(100).await;
     vanished.program.signal(Signal::CONT);
     until_ready(&pair.node, &pair.addresses[0], 2).await;
