@@ -34,7 +34,7 @@ pub async fn ignite(config: &Config, program: PathBuf) -> Result<IgnitedWorker, 
     let (world, root) = (system(), root_secret(settings)?);
     let engine = rule_engines::in_process(settings, &root, program)?;
     let rules = RuleService::start(settings, engine, &world).await?;
-    let rules = rules.expect("the configuration was checked: a worker listens");
+    let rules = rules.expect("the configuration requires an address for a worker");
     let summaries = metrics.clone();
     tokio::spawn(async move {
         loop {

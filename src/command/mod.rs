@@ -52,7 +52,7 @@ enum Command {
     },
     /// Ask the running server of the same configuration how it is. Fails if it is not well.
     Health {
-        /// Ask whether it can make decisions, not only whether it runs.
+        /// Check whether the server can make decisions. Without this, only whether it is running.
         #[arg(long)]
         ready: bool,
     },

@@ -132,14 +132,17 @@ const FAMILIES: [MetricFamily; 40] = [
         "tollgate_search_history_batches",
         "Batches of before the search index that are not indexed yet. Until there are none, searches are refused.",
     ),
-    gauge("tollgate_rule_workers", "Rule workers that this process asks, by whether they can be asked now.")
-        .labelled(),
+    gauge(
+        "tollgate_rule_workers",
+        "Rule workers that this process knows, by state: well (ready for calls) or unwell.",
+    )
+    .labelled(),
     counter(
         "tollgate_rule_worker_calls_total",
         "Rulesets evaluated by workers, asked again after a failure, and left to the fallback, by result.",
     )
     .labelled(),
-    counter("tollgate_rule_worker_failures_total", "Calls of rule workers that got no answer."),
+    counter("tollgate_rule_worker_failures_total", "Calls to rule workers that failed without an answer."),
     gauge("tollgate_database_connections", "Database connections, by pool and state (in use or idle).")
         .labelled(),
     gauge("tollgate_database_connections_max", "Maximum number of connections of a pool.").labelled(),

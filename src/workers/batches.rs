@@ -62,7 +62,7 @@ impl Batches {
         let deadline = call.deadline;
         let waiting = WaitingCall { call: RulesetCall::of(0, call), start, deadline, answer };
         if self.0.send(waiting).is_err() {
-            return Err(Status::unavailable("the worker is no longer asked"));
+            return Err(Status::unavailable("this process has stopped using the worker"));
         }
         answered.await.unwrap_or_else(|_| Err(Status::unavailable("the call was dropped")))
     }

@@ -42,7 +42,7 @@ const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
 /// How long a start waits for the first worker.
 const FIRST_WORKER_MAX: Duration = Duration::from_secs(5);
 const FIRST_WORKER_EVERY: Duration = Duration::from_millis(20);
-/// For calls that no payment waits for.
+/// Time limits of calls that are not part of deciding a payment.
 const PREPARE_WITHIN: Duration = Duration::from_secs(30);
 const DIAGNOSE_WITHIN: Duration = Duration::from_secs(120);
 /// How much longer than its calls a request for the background may take.
@@ -189,8 +189,8 @@ impl RemoteEngine {
         }
     }
 
-    /// Adds a plugin everywhere it is needed. Of different answers the first of these counts: the
-    /// bytes are at fault; somebody has it; nobody could.
+    /// Adds a plugin everywhere it is needed. If the answers differ, a refusal of the
+    /// bytes counts most, then a success, then an error.
     async fn add_everywhere(&self, bytes: &Arc<[u8]>, most: Profile) -> Result<Plugin, AddPluginError> {
         let digest = Digest::of(bytes);
         let workers = self.workers.well();

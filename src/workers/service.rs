@@ -100,7 +100,7 @@ impl RuleEngineService for RuleService {
                 let _ = answers.send(RulesetAnswer::of(number, &result)).await;
             });
         }
-        // What has ended by now travels together.
+        // Answers that are ready at the same time are sent in one message.
         let together = ReceiverStream::new(answered).ready_chunks(CALLS_MAX);
         Ok(Response::new(together.map(|answers| Ok(EvaluateResponse { answers })).boxed()))
     }
@@ -128,7 +128,7 @@ impl RuleEngineService for RuleService {
         let AddPluginRequest { digest, bytes, most } = request.into_inner();
         let (digest, most) = (digest_of(&digest)?, profile_of(most)?);
         let failed = |error: tokio::task::JoinError| Status::internal(error.to_string());
-        // A hundred megabytes are copied and hashed for longer than a payment may wait.
+        // Copying and hashing a large plugin takes too long for a thread that also serves payments.
         let checked = move || (Digest::of(&bytes) == digest).then(|| Arc::<[u8]>::from(&bytes[..]));
         let Some(bytes) = tokio::task::spawn_blocking(checked).await.map_err(failed)? else {
             return Err(Status::invalid_argument("the plugin does not have the digest that was named"));

@@ -33,7 +33,7 @@ pub struct PeerFiles {
     pub certificates: PathBuf,
     /// A PEM file with the key of the certificate.
     pub key: PathBuf,
-    /// A PEM file with the authorities of the other side's certificates.
+    /// A PEM file with the authorities that issue the other side's certificates.
     pub authorities: PathBuf,
 }
 

@@ -138,7 +138,7 @@ impl Worker {
         self.is_well.load(Ordering::Acquire)
     }
 
-    /// Whether it is not well, but is looked at without a pause: it may only have lost its connection.
+    /// Whether the worker may be well again in a moment: it is unwell, but its circuit breaker is closed.
     pub(super) fn may_return(&self) -> bool {
         !self.is_well() && self.breaker.is_call_permitted()
     }

@@ -30,7 +30,9 @@ impl super::RulesetCall {
         let tenant = Uuid::from_slice(&self.tenant);
         let left = Duration::from_micros(self.deadline_us).min(DEADLINE_MAX);
         Ok(rules::RulesetCall {
-            tenant: TenantId(tenant.map_err(|_| UnreadableMessage("a tenant does not have 16 bytes"))?),
+            tenant: TenantId(
+                tenant.map_err(|_| UnreadableMessage("the id of a tenant is not 16 bytes long"))?,
+            ),
             payment: Arc::new(unpacked(&self.payment, "a payment")?),
             rules: self.rules.into_iter().map(super::RuleCall::read).collect::<Result<_, _>>()?,
             deadline: Instant::now() + left,
